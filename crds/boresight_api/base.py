@@ -1,0 +1,151 @@
+"""What every model of the contract shares: strictness, naming, and the division of fields into semantic and operational."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+
+API_VERSION = "boresight.dev/v1alpha1"
+
+DECIMAL_PATTERN = r"^-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?$"
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
+KEY_PATTERN = r"^[0-9a-f]{64}$"
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN, max_length=71)]
+Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, max_length=64)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1, max_length=63)]
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+ShortText = Annotated[str, StringConstraints(max_length=256)]
+LongText = Annotated[str, StringConstraints(max_length=8192)]
+
+
+class Contract(BaseModel):
+    """Frozen, camelCase in documents, snake_case in Python, unknown fields rejected."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class FieldClass(StrEnum):
+    """Whether a field says *what* is computed (it enters the key) or only *where and how* (it never does)."""
+
+    SEMANTIC = "semantic"
+    OPERATIONAL = "operational"
+
+
+_CLASS = "x-boresight-class"
+_NEUTRAL = "x-boresight-neutral"
+
+
+def semantic(default: Any = ..., *, neutral: Any = None, **kwargs: Any) -> Any:
+    """A field that enters the stage's key.
+
+    ``neutral`` is the value that means "as before this field existed"; at that value the field is left out of the key,
+    so that adding a field in a new release retrains nothing.
+    """
+    return Field(default, json_schema_extra={_CLASS: FieldClass.SEMANTIC, _NEUTRAL: neutral}, **kwargs)
+
+
+def operational(default: Any = ..., **kwargs: Any) -> Any:
+    """A field that never enters a key: where a stage runs, on how many devices, what it logs."""
+    return Field(default, json_schema_extra={_CLASS: FieldClass.OPERATIONAL}, **kwargs)
+
+
+def field_class(field: FieldInfo) -> FieldClass | None:
+    """The declared class of a field, or None if its author forgot to say (a test fails on that)."""
+    extra = field.json_schema_extra
+    value = extra.get(_CLASS) if isinstance(extra, Mapping) else None
+    return FieldClass(str(value)) if value is not None else None
+
+
+def parse_decimal(value: object) -> Decimal:
+    """A decimal from an integer or a string. Floats are refused: ``2e-5`` in YAML is not exactly 2e-5."""
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f'found the number {value}, write "{value}" with quotes')  # noqa: TRY004 pydantic wants ValueError
+    import re
+
+    if isinstance(value, str) and not re.match(DECIMAL_PATTERN, value):
+        raise ValueError(f'found "{value}", expected a decimal such as "0.1" or "2e-5"')
+    return Decimal(value)
+
+
+def format_decimal(value: Decimal) -> str:
+    """One spelling for one number: ``2e-5``, ``0.00002`` and ``0.000020`` all become ``0.00002``."""
+    return format(value.normalize(), "f") if value else "0"
+
+
+DecimalNumber = Annotated[
+    Decimal,
+    BeforeValidator(parse_decimal, json_schema_input_type=int | str),
+    PlainSerializer(format_decimal, return_type=str),
+]
+"""A decimal in a document (integer or string); a :class:`decimal.Decimal` in Python, so ``float(x)`` is explicit."""
+
+
+def semantic_form(value: Any) -> Any:
+    """The part of a contract value that says what is computed, as plain JSON data.
+
+    Operational fields, absent values and fields at their neutral value are left out.
+    """
+    if isinstance(value, Contract):
+        form: dict[str, Any] = {}
+        for name, field in type(value).model_fields.items():
+            if field_class(field) is FieldClass.OPERATIONAL:
+                continue
+            item = getattr(value, name)
+            extra = field.json_schema_extra
+            neutral = extra.get(_NEUTRAL) if isinstance(extra, Mapping) else None
+            if item is None or (neutral is not None and item == neutral):
+                continue
+            form[field.alias or name] = semantic_form(item)
+        return form
+    if isinstance(value, Decimal):
+        return format_decimal(value)
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(k): semantic_form(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [semantic_form(v) for v in value]
+    if isinstance(value, str | int | bool):
+        return value
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte string for a JSON value: sorted keys, no spaces, UTF-8, no floats (RFC 8785 restricted to integers)."""
+
+    def refuse_floats(item: Any) -> None:
+        if isinstance(item, float):
+            raise TypeError(f"the float {item} has no canonical form; use an integer or a decimal string")
+        if isinstance(item, Mapping):
+            for v in item.values():
+                refuse_floats(v)
+        elif isinstance(item, list | tuple):
+            for v in item:
+                refuse_floats(v)
+
+    refuse_floats(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 as 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
