@@ -1,0 +1,133 @@
+"""``boresight-trainer``: the process that a pod or a local run starts. The only place that knows exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+
+from boresight_api.outcome import ExitCode, FailureClass, Outcome, StageFailure, exit_code_of
+from boresight_api.stages import Stage
+from pydantic import ValidationError
+
+from . import stage as stages
+from .data.commands import add_check_command
+from .data.instructions.commands import add_make_command
+from .recipes.prepare import add_prepare_command
+from .store.file import FileStore
+from .store.inputs import Inputs
+from .telemetry.logs import set_up as set_up_logs
+from .telemetry.progress import Progress
+from .telemetry.stop import StopFlag
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code of :class:`boresight_api.outcome.ExitCode`."""
+    parser = argparse.ArgumentParser(prog="boresight-trainer", description="Runs one stage of an alignment run.")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run the stage that stage.json describes")
+    run.add_argument("stage", type=Path, metavar="STAGE.JSON")
+    run.set_defaults(command=lambda options: run_stage(options.stage))
+    serve = commands.add_parser("serve", help="import torch once and fork a process for every stage asked for")
+    serve.add_argument("--socket", type=Path, required=True)
+    serve.set_defaults(command=_serve)
+    add_prepare_command(commands)
+    data = commands.add_parser("data", help="check or make data").add_subparsers(required=True, metavar="COMMAND")
+    add_check_command(data)
+    add_make_command(data)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except StageFailure as failure:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {failure.message}", file=sys.stderr)
+        return exit_code_of(failure.failure)
+
+
+def run_stage(path: Path) -> int:
+    """Run the stage described by the file at ``path``; write its outcome; return the exit code."""
+    set_up_logs()
+    try:
+        stage = Stage.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        print(f"error: {path}: {error}", file=sys.stderr)
+        return ExitCode.INVALID_CONFIG
+    outcome = _attempt(stage)
+    _write_outcome(Path(stage.execution.outcome_file), outcome)
+    if outcome.failure_class is None:
+        return ExitCode.DONE
+    log.error("%s: %s", outcome.failure_class, outcome.message)
+    return exit_code_of(outcome.failure_class)
+
+
+def _attempt(stage: Stage) -> Outcome:
+    stop = StopFlag(stage.execution.grace_period_seconds)
+    stop.listen()
+    execution = stage.execution
+    try:
+        with ExitStack() as resources:
+            store = FileStore(execution.storage)
+            progress = Progress(
+                stage=stage.name,
+                key=stage.key,
+                file=Path(execution.progress_file) if execution.progress_file else None,
+                pod_uid=os.environ.get("BORESIGHT_POD_UID"),
+            )
+            if execution.progress_port is not None:
+                from .telemetry.server import serve
+
+                resources.enter_context(serve(progress, execution.progress_port))
+            if execution.threads is not None:
+                import torch
+
+                torch.set_num_threads(execution.threads)
+            return stages.run(stage, store=store, inputs=Inputs(store), progress=progress, stop=stop)
+    except StageFailure as failure:
+        return stages.failed(stage.name, stage.key, failure)
+    except MemoryError as error:
+        return stages.failed(stage.name, stage.key, StageFailure(FailureClass.OUT_OF_MEMORY, _describe(error)))
+    except OSError as error:
+        log.exception("input or output failed")
+        return stages.failed(stage.name, stage.key, StageFailure(FailureClass.INFRASTRUCTURE, _describe(error)))
+    except Exception as error:
+        log.exception("the stage failed")
+        failure = FailureClass.OUT_OF_MEMORY if _is_out_of_memory(error) else FailureClass.ERROR
+        return stages.failed(stage.name, stage.key, StageFailure(failure, _describe(error)))
+
+
+def _describe(error: BaseException) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} (in {Path(where.filename).name}:{where.lineno})"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch ran out of memory: its CUDA error by type, its CPU allocator's by message."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _write_outcome(path: Path, outcome: Outcome) -> None:
+    document = outcome.model_dump(mode="json", by_alias=True, exclude_none=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from .forkserver import serve
+
+    return serve(options.socket)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""One stage in, one artifact out: find finished work, check the inputs, run the recipe, publish, tell the outcome."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from boresight_api.artifact import ArtifactKind, ArtifactManifest, Parent, SourceRecord
+from boresight_api.base import Contract, semantic_form
+from boresight_api.outcome import FailureClass, Metric, Outcome, OutcomeStatus, PublishedArtifact, StageFailure
+from boresight_api.stages import Input, Stage, stage_key
+
+from .store.file import FileStore, describe_files
+from .store.inputs import Inputs
+from .telemetry.progress import METRICS_NAME, Progress
+from .telemetry.stop import StopFlag
+
+log = logging.getLogger(__name__)
+
+RECIPES = {
+    "sft": "boresight_trainer.recipes.sft",
+    "synthesize": "boresight_trainer.recipes.synthesize",
+    "dpo": "boresight_trainer.recipes.dpo",
+    "evaluate": "boresight_trainer.recipes.evaluate",
+}
+"""Recipe -> module with ``run(context, config) -> StageResult``; imported late, because torch takes seconds."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Everything a recipe may touch."""
+
+    stage: Stage
+    store: FileStore
+    inputs: Inputs
+    output: Path
+    """Private folder; what lies here when the recipe returns becomes the artifact."""
+    progress: Progress
+    stop: StopFlag
+    checkpoint_folder: Path
+    """This attempt's own; nothing else writes here."""
+    previous_checkpoints: tuple[Path, ...] = ()
+    """Folders of earlier attempts at the same key, newest first; read only."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a recipe reports beside the files it wrote."""
+
+    kind: ArtifactKind
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Everything a report needs, as JSON."""
+    headline: tuple[Metric, ...] = ()
+    """The numbers for the run's status."""
+    sources: tuple[SourceRecord, ...] = ()
+
+
+def run(stage: Stage, *, store: FileStore, inputs: Inputs, progress: Progress, stop: StopFlag) -> Outcome:
+    """Do ``stage``, or adopt its artifact if somebody has published it already.
+
+    Raises :class:`StageFailure` for every end that the failure table knows.
+    """
+    _check_key(stage)
+    if (finished := store.manifest(stage.key)) is not None:
+        log.info("artifact %s exists already; nothing to do", stage.key)
+        return _outcome(stage, PublishedArtifact(uri=store.artifact_uri(stage.key), digest=finished.digest()), finished)
+    started = time.monotonic()
+    parents = tuple(_parents(stage, store))
+    checkpoints = store.checkpoints(stage.key)
+    own = checkpoints / f"{stage.run.uid[:8]}-{stage.execution.attempt}"
+    previous = sorted((p for p in checkpoints.glob("*") if p != own), key=lambda p: p.stat().st_mtime, reverse=True)
+    with store.staging(stage.key) as output:
+        progress.metrics_path = output / METRICS_NAME
+        context = StageContext(
+            stage=stage,
+            store=store,
+            inputs=inputs,
+            output=output,
+            progress=progress,
+            stop=stop,
+            checkpoint_folder=own,
+            previous_checkpoints=tuple(previous),
+        )
+        recipe = import_module(RECIPES[stage.config.recipe])
+        result: StageResult = recipe.run(context, stage.config)
+        manifest = ArtifactManifest(
+            kind=result.kind,
+            key=stage.key,
+            stage=stage.name,
+            recipe=f"{stage.config.recipe}/{stage.recipe_version}",
+            config=semantic_form(stage.config),
+            parents=parents,
+            sources=result.sources,
+            files=describe_files(output),
+            metrics={**result.metrics, "headline": {m.name: m.value for m in result.headline}},
+            environment=environment(),
+            created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            wall_seconds=round(time.monotonic() - started),
+        )
+        published = store.publish(stage.key, output, manifest)
+    store.discard_checkpoints(stage.key, stage.run.uid[:8])
+    if published.adopted:
+        log.info("another run published %s first; its artifact is adopted", stage.key)
+    winner = store.manifest(stage.key)
+    if winner is None:
+        raise StageFailure(FailureClass.INFRASTRUCTURE, f"artifact {stage.key} vanished right after it was published")
+    return _outcome(stage, published.artifact, winner)
+
+
+def failed(stage_name: str, key: str | None, failure: StageFailure) -> Outcome:
+    """The outcome that tells of ``failure``."""
+    return Outcome(
+        status=OutcomeStatus.FAILED,
+        stage=stage_name,
+        key=key,
+        failure_class=failure.failure,
+        message=failure.message[:1024],
+        step=failure.step,
+    )
+
+
+def environment() -> dict[str, Any]:
+    """What ran: versions, image, machine. No environment variables: they hold secrets."""
+    versions = {name: metadata.version(name) for name in ("boresight", "torch", "transformers", "peft", "tokenizers")}
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "image": os.environ.get("BORESIGHT_IMAGE_DIGEST", ""),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count() or 0,
+    }
+
+
+def inputs_of(value: Any, role: str = "") -> Iterator[tuple[str, Input]]:
+    """Every input in a configuration, with the path of fields that leads to it."""
+    if isinstance(value, Input):
+        yield role, value
+    elif isinstance(value, Contract):
+        for name, info in type(value).model_fields.items():
+            yield from inputs_of(getattr(value, name), f"{role}.{info.alias or name}".lstrip("."))
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            yield from inputs_of(item, f"{role}[{index}]")
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from inputs_of(item, f"{role}.{name}")
+
+
+def _check_key(stage: Stage) -> None:
+    computed = stage_key(stage.config, stage.recipe_version)
+    if computed != stage.key:
+        raise StageFailure(
+            FailureClass.INVALID_CONFIG,
+            f"stage.json: found key {stage.key}, but recipe and configuration give {computed}; the plan was made by "
+            "another version of Boresight, or the file was edited: plan the run again",
+        )
+
+
+def _parents(stage: Stage, store: FileStore) -> Iterator[Parent]:
+    for role, value in inputs_of(stage.config):
+        if value.key is None:
+            continue
+        manifest = store.manifest(value.key)
+        if manifest is None:
+            raise StageFailure(
+                FailureClass.MISSING_INPUT,
+                f"{role}: artifact {value.key} is not in {store.uri}; run the stage that makes it again",
+            )
+        yield Parent(name=role, key=value.key, digest=manifest.digest())
+
+
+def _outcome(stage: Stage, artifact: PublishedArtifact, manifest: ArtifactManifest) -> Outcome:
+    headline = manifest.metrics.get("headline")
+    numbers = headline if isinstance(headline, dict) else {}
+    return Outcome(
+        status=OutcomeStatus.SUCCEEDED,
+        stage=stage.name,
+        key=stage.key,
+        artifact=artifact,
+        metrics=tuple(Metric(name=name, value=str(value)) for name, value in numbers.items()),
+    )

@@ -1,0 +1,29 @@
+"""The trainer's Prometheus metrics. Run, stage and namespace come from pod labels by relabelling, not from here."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+REGISTRY = CollectorRegistry()
+
+
+def _gauge(name: str, text: str) -> Gauge:
+    return Gauge(f"boresight_{name}", text, registry=REGISTRY)
+
+
+STEP = _gauge("train_step", "Optimizer steps completed")
+TOTAL_STEPS = _gauge("train_steps", "Optimizer steps in all")
+TOKENS = Counter("boresight_train_tokens", "Tokens trained on by this attempt", registry=REGISTRY)
+ITEMS = Counter("boresight_synthesis_items", "Synthesised items by verdict", ["verdict"], registry=REGISTRY)
+EVALUATED = Counter("boresight_evaluation_items", "Evaluated items", ["suite", "outcome"], registry=REGISTRY)
+CHECKPOINT_SECONDS = _gauge("checkpoint_seconds", "Time the last checkpoint took")
+
+GAUGES: dict[str, Gauge] = {
+    "loss": _gauge("train_loss", "Mean loss of the last logged step"),
+    "learningRate": _gauge("train_learning_rate", "Learning rate of the last logged step"),
+    "gradNorm": _gauge("train_grad_norm", "Global gradient norm before clipping"),
+    "tokensPerSecond": _gauge("train_tokens_per_second", "Tokens a second since the last logged step"),
+    "rewardMargin": _gauge("dpo_reward_margin", "Mean implicit reward of chosen minus rejected"),
+    "rewardAccuracy": _gauge("dpo_reward_accuracy", "Share of pairs whose chosen response has the larger implicit reward"),
+}
+"""Name in ``metrics.jsonl`` -> gauge."""
