@@ -1,0 +1,45 @@
+"""Adapters (arXiv 2106.09685) on all linear layers of the chosen decoder layers, injected in place by peft."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from boresight_api.stages import LoRA, LoRALayers, Training, Tuning
+from peft import LoraConfig, inject_adapter_in_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def adapted_layers(choice: LoRALayers, num_layers: int) -> list[int]:
+    """Indices of the decoder layers that carry adapters; the backward pass ends below the lowest of them."""
+    share = {LoRALayers.ALL: 1, LoRALayers.UPPER_HALF: 2, LoRALayers.UPPER_THIRD: 3}[choice]
+    return list(range(num_layers - -(-num_layers // share), num_layers))
+
+
+def prepare_parameters(model: PreTrainedModel, training: Training, seed: int) -> PreTrainedModel:
+    """Leave exactly the parameters trainable that ``training`` says, with adapters initialised from ``seed``.
+
+    At initialisation an adapter's update is exactly zero, so the model still scores as the reference does.
+    """
+    if training.tuning is Tuning.FULL:
+        return model.requires_grad_(True)
+    lora = training.lora
+    assert lora is not None, "the contract requires lora settings with tuning LoRA"
+    model.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(_peft_config(lora, model.config.num_hidden_layers), model)
+    return model
+
+
+def _peft_config(lora: LoRA, num_layers: int) -> LoraConfig:
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        layers_to_transform=adapted_layers(lora.layers, num_layers),
+        task_type="CAUSAL_LM",
+    )
