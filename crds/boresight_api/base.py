@@ -1,15 +1,16 @@
-"""What every model of the contract shares: strictness, naming, and the division of fields into semantic and operational."""
+"""What every model of the contract shares: strictness, naming, and fields that are semantic or operational."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from decimal import Decimal
+import re
+from collections.abc import Callable, Mapping
+from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
@@ -20,10 +21,36 @@ DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 KEY_PATTERN = r"^[0-9a-f]{64}$"
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
+
+def encoded_size(text: str) -> int:
+    """Bytes of ``text`` inside the quotes of a JSON document."""
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
+
+
+def encoded_at_most(limit: int) -> Callable[[str], str]:
+    """A validator: the text takes at most ``limit`` bytes in a JSON document."""
+
+    def check(text: str) -> str:
+        size = encoded_size(text)
+        if size > limit:
+            raise ValueError(f"found {size} bytes as JSON, expected at most {limit}")
+        return text
+
+    return check
+
+
 Digest = Annotated[str, StringConstraints(pattern=DIGEST_PATTERN, max_length=71)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, max_length=64)]
+StageName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1, max_length=16)]
+ModelLabel = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1, max_length=16)]
+SuiteLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", min_length=1, max_length=32)]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=1, max_length=63)]
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+StoreUri = Annotated[
+    str,
+    StringConstraints(pattern=r"^(file|s3)://[^\x00-\x1f\x7f]+$", min_length=1, max_length=400),
+    AfterValidator(encoded_at_most(400)),
+]
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 LongText = Annotated[str, StringConstraints(max_length=8192)]
 
@@ -79,16 +106,18 @@ def parse_decimal(value: object) -> Decimal:
         return value
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f'found the number {value}, write "{value}" with quotes')  # noqa: TRY004 pydantic wants ValueError
-    import re
-
-    if isinstance(value, str) and not re.match(DECIMAL_PATTERN, value):
+    if isinstance(value, str) and not re.fullmatch(DECIMAL_PATTERN, value):
         raise ValueError(f'found "{value}", expected a decimal such as "0.1" or "2e-5"')
     return Decimal(value)
 
 
+_EXACT = Context(prec=64)
+"""More digits than DECIMAL_PATTERN allows, so that normalising never rounds two numbers into one."""
+
+
 def format_decimal(value: Decimal) -> str:
     """One spelling for one number: ``2e-5``, ``0.00002`` and ``0.000020`` all become ``0.00002``."""
-    return format(value.normalize(), "f") if value else "0"
+    return format(value.normalize(_EXACT), "f") if value else "0"
 
 
 DecimalNumber = Annotated[
@@ -130,7 +159,7 @@ def semantic_form(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one byte string for a JSON value: sorted keys, no spaces, UTF-8, no floats (RFC 8785 restricted to integers)."""
+    """The one byte string for a JSON value: sorted keys, no spaces, UTF-8, no floats (RFC 8785, integers only)."""
 
     def refuse_floats(item: Any) -> None:
         if isinstance(item, float):

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from .artifact import key_of
 from .base import (
@@ -20,12 +20,16 @@ from .base import (
     Digest,
     Key,
     LongText,
+    ModelLabel,
     ShortText,
+    StoreUri,
+    SuiteLabel,
     Uri,
     operational,
     semantic,
     semantic_form,
 )
+from .pins import MAX_SOURCES, Pin
 
 
 class Task(StrEnum):
@@ -173,8 +177,8 @@ class DataInput(Input):
     rejected, constraints)."""
     weight: DecimalNumber = semantic(Decimal(1))
     """Share in a mixture: how often its rows are repeated in an epoch (fractions by seeded choice)."""
-    limit: int | DecimalNumber | None = semantic(None)
-    """At most this many rows."""
+    limit: int | None = semantic(None, ge=1)
+    """At most this many rows, chosen by seed."""
     limit_percent: DecimalNumber | None = semantic(None)
     """A seeded, nested subset of this share."""
 
@@ -309,7 +313,7 @@ class SftConfig(Contract):
     data: tuple[DataInput, ...] = semantic(min_length=1, max_length=16)
     """A mixture."""
     holdout: HoldoutSplit | None = semantic(None)
-    """Rows of ``data`` never trained on; absent when ``holdout_data`` is named or nothing is held out."""
+    """Rows of ``data`` never trained on; absent when the manifest names its own holdout."""
     max_invalid_percent: DecimalNumber = semantic(Decimal(1))
     """Share of invalid rows above which the stage fails."""
     training: Training = semantic()
@@ -325,7 +329,7 @@ class SftConfig(Contract):
 
 
 class SynthesisConfig(Contract):
-    """y from the initial model, c from the feedback model, y* from the initial model again; pairs (y* preferred to y)."""
+    """y from the initial model, c from the feedback model, y* from the initial model again; y* is preferred to y."""
 
     recipe: Literal["synthesize"] = operational("synthesize")
     """Discriminator."""
@@ -410,7 +414,7 @@ class DpoConfig(Contract):
 class NamedModel(Contract):
     """A model under its name in results: ``initial``, ``warm-start``, ``policy``, ``candidate``, ``baseline``."""
 
-    name: ShortText = semantic()
+    name: ModelLabel = semantic()
     """The name."""
     model: ModelInput = semantic()
     """The model."""
@@ -421,7 +425,7 @@ class SuiteConfig(Contract):
 
     suite: SuiteName = semantic()
     """Which suite."""
-    name: ShortText = semantic()
+    name: SuiteLabel = semantic()
     """Its name in results; several entries of one suite have different names."""
     data: tuple[DataInput, ...] = semantic((), neutral=(), max_length=16)
     """Prompts (Verifiable, Pairwise) or held-out feedback (Holdout)."""
@@ -498,7 +502,7 @@ class RunReference(Contract):
 class Execution(Contract):
     """Where and how a stage runs. Nothing here enters a key."""
 
-    storage: Uri = operational()
+    storage: StoreUri = operational()
     """Root of the store, such as ``file:///home/me/.local/share/boresight/store``."""
     attempt: int = operational(1, ge=1)
     """Number of this attempt."""
@@ -539,5 +543,26 @@ class Stage(Contract):
     """The key the plan computed; the trainer recomputes it and refuses if it differs."""
     config: StageConfig = operational()
     """What to compute."""
+    execution: Execution = operational()
+    """Where and how."""
+
+
+class Prepare(Contract):
+    """``prepare.json``: the stage before all others, which has no key. Its outcome carries a ``PrepareReport``.
+
+    It parses the manifest, pins what is not pinned, makes the plan, checks the data that the plan reads, probes the
+    store, and says which of the plan's artifacts and checkpoints exist.
+    """
+
+    api_version: Literal["boresight.dev/v1alpha1"] = operational(API_VERSION)
+    """Version of this document."""
+    kind: Literal["Prepare"] = operational("Prepare")
+    """Always Prepare."""
+    run: RunReference = operational()
+    """Whose stage."""
+    manifest: dict[str, JsonValue] = operational()
+    """The run: ``apiVersion``, ``kind``, ``metadata`` and ``spec``, as ``parse_manifest`` takes it."""
+    pins: tuple[Pin, ...] = operational((), max_length=MAX_SOURCES)
+    """Pins of an earlier ``prepare`` that still hold; their sources are verified, not pinned anew."""
     execution: Execution = operational()
     """Where and how."""

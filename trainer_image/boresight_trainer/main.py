@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -118,15 +117,14 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _write_outcome(path: Path, outcome: Outcome) -> None:
-    document = outcome.model_dump(mode="json", by_alias=True, exclude_none=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    path.write_bytes(outcome.to_bytes())
 
 
 def _serve(options: argparse.Namespace) -> int:
     from .forkserver import serve
 
-    return serve(options.socket)
+    return serve(options.socket, run_stage)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,15 @@ from typing import Any
 
 from boresight_api.artifact import ArtifactKind, ArtifactManifest, Parent, SourceRecord
 from boresight_api.base import Contract, semantic_form
-from boresight_api.outcome import FailureClass, Metric, Outcome, OutcomeStatus, PublishedArtifact, StageFailure
+from boresight_api.outcome import (
+    FailureClass,
+    Metric,
+    Outcome,
+    OutcomeStatus,
+    PublishedArtifact,
+    StageFailure,
+    message_text,
+)
 from boresight_api.stages import Input, Stage, stage_key
 
 from .store.file import FileStore, describe_files
@@ -122,7 +130,7 @@ def failed(stage_name: str, key: str | None, failure: StageFailure) -> Outcome:
         stage=stage_name,
         key=key,
         failure_class=failure.failure,
-        message=failure.message[:1024],
+        message=message_text(failure.message),
         step=failure.step,
     )
 
