@@ -458,10 +458,14 @@ class EvaluateConfig(Contract):
     """For suites that look at critiques."""
     suites: tuple[SuiteConfig, ...] = semantic(min_length=1, max_length=16)
     """In this order."""
+    max_invalid_percent: DecimalNumber = semantic(Decimal(1))
+    """Share of invalid rows in a suite's data above which the stage fails."""
     engine: Engine = semantic(Engine.TRANSFORMERS)
     """What generates."""
     sampling: Sampling = semantic()
     """For answers."""
+    critique_sampling: Sampling = semantic(Sampling())
+    """For critiques (Holdout); as in synthesis, so that what is measured is what trained."""
     batch_size: int = semantic(32, ge=1, le=4096)
     """Items of a generation batch."""
     templates: Templates = semantic(Templates())
