@@ -1,7 +1,8 @@
 """Atomic checkpoints: written under a temporary name, renamed when whole. What has no ``state.json`` does not exist.
 
 A checkpoint holds the trainable parameters, the optimizer's moments, the number of completed optimizer steps and the
-metrics logged so far. Data position, learning rate and packing are pure functions of the step, so nothing else is needed.
+metrics logged so far. Data position, learning rate and packing are pure functions of the step, so nothing else
+is needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The step loop: schedule, packs, accumulate, clip, step, log, checkpoint. It knows neither the objective nor the model.
+"""The step loop: schedule, packs, accumulate, clip, step, log, checkpoint. It knows neither objective nor model.
 
 The loss of a micro-batch is a sum divided by the step's global count, so gradients do not depend on how a step is cut
 into micro-batches (beyond rounding), and an interrupted step can be dropped without a trace.
@@ -20,7 +20,7 @@ from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import Training
 
 from ..data.packing import pack_step
-from ..data.schedule import optimizer_steps, step_samples
+from ..data.schedule import optimizer_steps, step_samples, steps_per_epoch
 from ..models.batch import Sample, build_pack
 from ..models.scorer import Scorer, Scores
 from ..telemetry import metrics
@@ -55,6 +55,30 @@ class Limits:
     log_every_steps: int = 1
 
 
+class Schedule:
+    """Which samples form which micro-batch of which optimizer step: the semantic schedule, packed to a token budget."""
+
+    def __init__(self, samples: Sequence[Sample], training: Training, seed: int, token_budget: int) -> None:
+        self._ids = [sample.id for sample in samples]
+        self._lengths = [sample.num_tokens for sample in samples]
+        self._global_batch = training.global_batch
+        self._seed = seed
+        self._token_budget = token_budget
+        self.total_steps = optimizer_steps(len(samples), training.epochs, training.global_batch)
+        self.steps_per_epoch = steps_per_epoch(len(samples), training.global_batch)
+
+    def micro_batches(self, step: int) -> tuple[tuple[int, ...], ...]:
+        """Indices of the samples of each micro-batch of optimizer step ``step``, counted over all epochs."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        chosen = step_samples(self._ids, seed=self._seed, epoch=epoch, step=within, global_batch=self._global_batch)
+        packs = pack_step([self._lengths[i] for i in chosen], token_budget=self._token_budget)[0]
+        return tuple(tuple(chosen[i] for i in pack) for pack in packs)
+
+    def first_epoch(self) -> tuple[tuple[int, ...], ...]:
+        """The micro-batches of epoch 0, in order."""
+        return tuple(pack for step in range(self.steps_per_epoch) for pack in self.micro_batches(step))
+
+
 @dataclass
 class Trainer:
     """Trains ``scorer`` on ``samples``. Resumes from the newest checkpoint in its folders."""
@@ -81,11 +105,9 @@ class Trainer:
             weight_decay=float(self.training.weight_decay),
             fused=True,
         )
-        self.ids = [sample.id for sample in self.samples]
-        self.lengths = [sample.num_tokens for sample in self.samples]
-        self.total_steps = optimizer_steps(len(self.samples), self.training.epochs, self.training.global_batch)
-        self.steps_per_epoch = self.total_steps // self.training.epochs
-        self.digest = checkpoint.samples_digest(list(zip(self.ids, self.lengths, strict=True)))
+        self.schedule = Schedule(self.samples, self.training, self.seed, self.limits.token_budget)
+        self.total_steps = self.schedule.total_steps
+        self.digest = checkpoint.samples_digest([(sample.id, sample.num_tokens) for sample in self.samples])
         self.step = 0
         self.tokens = 0
 
@@ -105,7 +127,7 @@ class Trainer:
             rate = learning_rate(self.training, self.step, self.total_steps)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            micro_batches = self.micro_batches(self.step)
+            micro_batches = self.schedule.micro_batches(self.step)
             sums = self._accumulate(micro_batches)
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, float(self.training.max_grad_norm))
             logs = (self.step - first) % self.limits.log_every_steps == 0
@@ -119,7 +141,7 @@ class Trainer:
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             if logs:
-                epoch = self.step / self.steps_per_epoch
+                epoch = self.step / self.schedule.steps_per_epoch
                 self.progress.log({"step": self.step + 1, "epoch": round(epoch, 4), "tokens": self.tokens, **values})
             self.step += 1
             metrics.STEP.set(self.step)
@@ -127,15 +149,6 @@ class Trainer:
             if self.clock() - last_checkpoint > self.limits.checkpoint_every_seconds and self.step < self.total_steps:
                 self._checkpoint()
                 last_checkpoint = self.clock()
-
-    def micro_batches(self, step: int) -> tuple[tuple[int, ...], ...]:
-        """Indices of the samples of each micro-batch of optimizer step ``step``: a pure function of the schedule."""
-        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-        chosen = step_samples(
-            self.ids, seed=self.seed, epoch=epoch, step=step_in_epoch, global_batch=self.training.global_batch
-        )
-        packs = pack_step([self.lengths[i] for i in chosen], token_budget=self.limits.token_budget)[0]
-        return tuple(tuple(chosen[i] for i in pack) for pack in packs)
 
     def _accumulate(self, micro_batches: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         """Forward and backward of one step. Sums of loss and metrics over the step, divided by its count."""
@@ -169,13 +182,15 @@ class Trainer:
     def _preempt(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         self._checkpoint()
-        message = f"stopped on request after step {self.step} of {self.total_steps}; the next attempt goes on from there"
+        message = (
+            f"stopped on request after step {self.step} of {self.total_steps}; the next attempt goes on from there"
+        )
         raise StageFailure(FailureClass.PREEMPTED, message, step=self.step)
 
     def _stop_if_not_finite(self, loss: float, norm: float, micro_batches: Sequence[Sequence[int]]) -> None:
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        rows = [self.ids[i] for batch in micro_batches for i in batch]
+        rows = [self.samples[i].id for batch in micro_batches for i in batch]
         shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
         last = checkpoint.newest([self.checkpoint_folder, *self.previous_checkpoints])
         where = f"the last good checkpoint is {last.folder}" if last else "there is no checkpoint yet"

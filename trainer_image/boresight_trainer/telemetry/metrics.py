@@ -24,6 +24,8 @@ GAUGES: dict[str, Gauge] = {
     "gradNorm": _gauge("train_grad_norm", "Global gradient norm before clipping"),
     "tokensPerSecond": _gauge("train_tokens_per_second", "Tokens a second since the last logged step"),
     "rewardMargin": _gauge("dpo_reward_margin", "Mean implicit reward of chosen minus rejected"),
-    "rewardAccuracy": _gauge("dpo_reward_accuracy", "Share of pairs whose chosen response has the larger implicit reward"),
+    "rewardAccuracy": _gauge(
+        "dpo_reward_accuracy", "Share of pairs whose chosen response has the larger implicit reward"
+    ),
 }
 """Name in ``metrics.jsonl`` -> gauge."""

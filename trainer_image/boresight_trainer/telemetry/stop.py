@@ -37,7 +37,9 @@ class StopFlag:
     def check(self, step: int | None = None) -> None:
         """Raise :class:`StageFailure` (Preempted) if a stop was asked for."""
         if self.requested:
-            raise StageFailure(FailureClass.PREEMPTED, "stopped on request; the next attempt goes on from here", step=step)
+            raise StageFailure(
+                FailureClass.PREEMPTED, "stopped on request; the next attempt goes on from here", step=step
+            )
 
     def listen(self) -> None:
         """Let SIGTERM and SIGINT request the stop (main thread only)."""
