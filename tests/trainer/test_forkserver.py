@@ -140,9 +140,17 @@ def test_terminate_lets_the_stage_leave_its_checkpoint() -> None:
     with a_server() as client:
         client.start("wait")
         client.wait_for_log("waiting")
-        client.request({"terminate": True})
+        client.request({"signal": "TERM"})
         assert client.reply() == {"exit": 76}
         assert client.log.read_text().endswith("checkpoint written\n")
+
+
+def test_kill_ends_a_stage_that_does_not_listen() -> None:
+    with a_server() as client:
+        client.start("wait")
+        client.wait_for_log("waiting")
+        client.request({"signal": "KILL"})
+        assert client.reply() == {"exit": -signal.SIGKILL}
 
 
 def test_a_client_that_vanishes_stops_its_stage_and_the_server() -> None:
@@ -167,7 +175,7 @@ def test_a_second_stage_at_the_same_time_is_refused_and_the_first_goes_on() -> N
         client.wait_for_log("waiting")
         client.request({"stage": "other", "log": str(client.log)})
         assert "running already" in client.reply()["error"]
-        client.request({"terminate": True})
+        client.request({"signal": "TERM"})
         assert client.reply() == {"exit": 76}
 
 
@@ -187,12 +195,13 @@ def test_children_of_a_server_that_imported_torch_compute_on_two_threads() -> No
         assert client.log.read_text() == "threads 2 sum 1200.0\n" * 2
 
 
-@pytest.mark.parametrize("line", [b"", b"not json", b"[]", b'{"stage": "a"}', b'{"stage": 1, "log": "b"}'])
+@pytest.mark.parametrize("line", [b"", b"not json", b"[]", b'{"stage": "a"}', b'{"stage": 1, "log": "b"}', b'{"signal": "HUP"}'])
 def test_other_requests_are_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError, match="found"):
         parse_request(line)
 
 
 def test_requests() -> None:
-    assert parse_request(b'{"terminate": true}') is None
+    assert parse_request(b'{"signal": "TERM"}') is signal.SIGTERM
+    assert parse_request(b'{"signal": "KILL"}') is signal.SIGKILL
     assert parse_request(b'{"stage": "/a", "log": "/b"}') == ForkRequest(Path("/a"), Path("/b"))

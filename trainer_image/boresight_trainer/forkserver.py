@@ -4,7 +4,7 @@ Importing them costs 6-17 s a process; a fork costs milliseconds. ``boresight-tr
 socket, imports, and then serves exactly one client (the local run), whose connection is the server's life line: when it
 closes, a running stage is asked to stop (SIGTERM, so it leaves a checkpoint) and the server ends with it.
 
-Protocol, one JSON object a line. Requests: ``{"stage": PATH, "log": PATH}`` and ``{"terminate": true}``. Replies:
+Protocol, one JSON object a line. Requests: ``{"stage": PATH, "log": PATH}`` and ``{"signal": "TERM" | "KILL"}``. Replies:
 ``{"ready": SECONDS}`` once, after the imports; ``{"pid": N}`` after a fork; ``{"exit": CODE}`` when that stage ended
 (``-N``: killed by signal N); ``{"error": MESSAGE}`` for a request that could not be served. One stage runs at a time.
 
@@ -48,19 +48,21 @@ class ProtocolError(ValueError):
     """A request that this server does not understand."""
 
 
-def parse_request(line: bytes) -> ForkRequest | None:
-    """A stage to run, or None for ``{"terminate": true}``. Raises :class:`ProtocolError`."""
+def parse_request(line: bytes) -> ForkRequest | signal.Signals:
+    """A stage to run, or a signal for the one that runs. Raises :class:`ProtocolError`."""
     try:
         document = json.loads(line)
     except ValueError as error:
         raise ProtocolError(f"expected one JSON object a line, found {line[:200]!r}") from error
     match document:
-        case {"terminate": True}:
-            return None
+        case {"signal": "TERM"}:
+            return signal.SIGTERM
+        case {"signal": "KILL"}:
+            return signal.SIGKILL
         case {"stage": str(stage), "log": str(log)}:
             return ForkRequest(Path(stage), Path(log))
         case _:
-            raise ProtocolError(f'expected {{"stage", "log"}} or {{"terminate": true}}, found {line[:200]!r}')
+            raise ProtocolError(f'expected {{"stage", "log"}} or {{"signal": "TERM" | "KILL"}}, found {line[:200]!r}')
 
 
 def preload(modules: tuple[str, ...] = PRELOADED) -> float:
@@ -119,7 +121,7 @@ class _Server:
                     connected = self._receive()
                     if not connected:
                         selector.unregister(self._client)
-                        self._terminate()
+                        self._signal(signal.SIGTERM)
 
     def _receive(self) -> bool:
         """Serve what arrived; False when the client has gone."""
@@ -140,8 +142,8 @@ class _Server:
     def _serve(self, line: bytes) -> None:
         try:
             request = parse_request(line)
-            if request is None:
-                self._terminate()
+            if isinstance(request, signal.Signals):
+                self._signal(request)
             elif self._child is not None:
                 raise ProtocolError(f"a stage is running already (process {self._child})")
             else:
@@ -187,9 +189,9 @@ class _Server:
             finally:
                 os._exit(code)  # not sys.exit: the server's own clean-up must not run twice
 
-    def _terminate(self) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         if self._child is not None:
-            os.kill(self._child, signal.SIGTERM)  # a child that is not reaped yet keeps its process id: no other is hit
+            os.kill(self._child, number)  # a child that is not reaped yet keeps its process id: no other is hit
 
     def _reap(self) -> None:
         if self._child is None:

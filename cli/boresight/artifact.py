@@ -1,0 +1,101 @@
+"""``boresight.open``: a finished artifact, read-only, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from boresight_api.artifact import ArtifactManifest
+    from boresight_trainer.store.file import FileStore
+
+ROWS_FILES = {"Pairs": "pairs.jsonl", "Evaluation": "results.json"}
+"""Kind -> the file whose lines (or entries) :meth:`Artifact.rows` gives by default."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact in a store. Opening it reads the manifest; :meth:`path` verifies the content."""
+
+    key: str
+    manifest: ArtifactManifest
+    """Files with digests, configuration, parents, sources, metrics, environment."""
+    store: FileStore
+
+    def path(self) -> Path:
+        """Its folder, after every file's size and SHA-256 were compared with the manifest.
+
+        A model's folder loads as it is: ``AutoModelForCausalLM.from_pretrained(artifact.path())``. Raises
+        :class:`boresight_api.outcome.StageFailure` naming the first file that differs.
+        """
+        return self.store.open(self.key)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One dict per logged step, in order: ``step``, ``loss``, ``learningRate``, ... Empty for stages without steps."""
+        path = self.store.path(self.key) / "metrics.jsonl"
+        return list(_json_lines(path)) if path.exists() else []
+
+    def rows(self, file: str | None = None) -> Iterator[dict[str, Any]]:
+        """Rows of a JSONL file of the artifact; of a pairs artifact by default its ``pairs.jsonl``.
+
+        Raises :class:`UserError` naming the files there are.
+        """
+        names = [f.path for f in self.manifest.files]
+        name = file or ROWS_FILES.get(str(self.manifest.kind), "")
+        if name not in names or not name.endswith(".jsonl"):
+            have = ", ".join(n for n in names if n.endswith(".jsonl")) or "none"
+            raise UserError(f"artifact {self.key}: no rows in {name or 'a ' + self.manifest.kind}; JSONL files: {have}")
+        return _json_lines(self.path() / name)
+
+    @cached_property
+    def digest(self) -> str:
+        """``sha256:`` of its manifest: the name of this very content."""
+        return self.manifest.digest()
+
+    def __repr__(self) -> str:
+        return f"Artifact({self.manifest.kind} of {self.manifest.stage}, artifact://{self.key})"
+
+
+def open_artifact(uri: str, store: str | None = None) -> Artifact:
+    """The artifact of ``artifact://<key>`` (or a key, or its first 6 or more digits) in ``store``.
+
+    ``store`` is a folder or ``file://`` URI; by default ``$BORESIGHT_STORE`` or the user's data folder. Raises
+    :class:`UserError` if it is not there.
+    """
+    from boresight_trainer.store.file import FileStore
+
+    from .settings import default_store, store_uri
+
+    files = FileStore(store_uri(store) if store else default_store())
+    key = resolve_key(files, uri)
+    manifest = files.manifest(key)
+    if manifest is None:
+        raise UserError(f"artifact {key} is not in {files.uri}; `boresight artifacts ls` lists what is")
+    return Artifact(key, manifest, files)
+
+
+def resolve_key(store: FileStore, text: str) -> str:
+    """The one key in ``store`` that ``text`` names: ``artifact://<key>``, a key, or an unambiguous beginning of one."""
+    name = text.removeprefix("artifact://")
+    if len(name) == 64 and set(name) <= set("0123456789abcdef"):
+        return name
+    if len(name) < 6 or not set(name) <= set("0123456789abcdef"):
+        raise UserError(f'found "{text}", expected artifact://<key>, a key, or at least 6 of its first digits')
+    found = [key for key in store.keys() if key.startswith(name)]
+    if len(found) != 1:
+        what = f"{len(found)} keys begin" if found else "no key begins"
+        raise UserError(f"{what} with {name} in {store.uri}; `boresight artifacts ls` lists them")
+    return found[0]
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)

@@ -1,0 +1,15 @@
+"""Failures that a user can do something about: one clear message, no traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Ends the command with ``message`` on stderr and ``exit_code``.
+
+    The message names the file or field, what was found, what was expected and what to do.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code

@@ -1,0 +1,1 @@
+"""Runs on this machine: stages as processes, records in the store."""

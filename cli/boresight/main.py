@@ -1,0 +1,139 @@
+"""The command ``boresight`` (and ``kubectl boresight``). Modules of commands import nothing heavy: ``--help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .errors import UserError
+
+COMMANDS = {
+    "init": "start",
+    "plan": "plan",
+    "pin": "pin",
+    "run": "run",
+    "list": "records",
+    "status": "records",
+    "results": "records",
+    "compare": "records",
+    "report": "report",
+    "data": "data",
+    "artifacts": "artifacts",
+    "completion": "completion",
+}
+"""Command -> module in ``boresight.commands``, in the order of a user's day. Attributes are ``<command>_command``."""
+
+
+class Commands(click.Group):
+    """The commands of :data:`COMMANDS`, each imported when it is looked up."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"boresight.commands.{COMMANDS[cmd_name]}")
+        command = getattr(module, f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if close:
+                error.message += f' Did you mean "{close[0]}"?'
+            raise
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+First steps:
+  boresight run examples/quickstart.yaml     the whole method on a small model, on this machine
+  boresight report quickstart --open         what came out of it
+\b
+Your own data:
+  boresight data check my.jsonl              what is in it, what is wrong and where
+  boresight init --data my.jsonl > run.yaml  the smallest manifest
+  boresight plan run.yaml                    what would be done, before anything is
+  boresight run run.yaml""",
+)
+@click.version_option(package_name="boresight", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Align a model with language feedback.
+
+    A run is one YAML file (an AlignmentRun). Its stages - a feedback model that learns to criticise, synthesis of
+    better answers, preference optimisation, evaluation - run here as processes, or in a cluster as Kubernetes Jobs,
+    under the same keys. What is finished is never done twice.
+    """
+    ctx.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point. Returns the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        result: Any = cli.main(args=words, prog_name=_program_name(), standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `boresight list | head` is not an error
+        return 0
+    except Exception as error:
+        return _report(error, debug="--debug" in words)
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: Exception, *, debug: bool) -> int:
+    """Tell ``error`` in one message. A bug of ours says so, and how to see where."""
+    if debug:
+        traceback.print_exception(error)
+        return getattr(error, "exit_code", 1)
+    message, code = describe(error)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    return code
+
+
+def describe(error: Exception) -> tuple[str, int]:
+    """Message and exit code for ``error``."""
+    if isinstance(error, UserError):
+        return error.message, error.exit_code
+    failure = getattr(error, "failure", None)
+    if failure is not None:  # boresight_api.outcome.StageFailure, which need not have been imported
+        from boresight_api.outcome import exit_code_of
+
+        return str(error), int(exit_code_of(failure))
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}", 1
+    return f"{type(error).__name__}: {error} (this is a bug of Boresight; --debug shows where it happened)", 1
+
+
+def _program_name() -> str:
+    """``kubectl boresight`` when kubectl started us as its plugin."""
+    return "kubectl boresight" if "kubectl-boresight" in sys.argv[0] else "boresight"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""Records of runs on this machine: ``<store>/runs/<namespace>/<name>/run.json``.
+
+A record is a view, like the status of a run in a cluster: what was planned, what happened, when. The truth is the store's
+artifacts; deleting a record trains nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .files import replace_text
+
+RECORD_VERSION = 1
+
+
+class State(StrEnum):
+    """Of a stage, and of the run as a whole."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    CACHED = "Cached"  # another attempt or run had published the artifact before
+    FAILED = "Failed"
+    INTERRUPTED = "Interrupted"  # stopped by the user or lost with its process; the next `boresight run` resumes it
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage's artifact is in the store."""
+        return self in {State.SUCCEEDED, State.CACHED}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One process at one stage."""
+
+    number: int
+    started_at: str
+    ended_at: str | None = None
+    seconds: float | None = None
+    exit_code: int | None = None
+    failure_class: str | None = None
+    message: str | None = None
+    step: int | None = None
+    token_budget: str | None = None
+    log: str | None = None
+    """Relative to the run's folder."""
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of the run's newest plan."""
+
+    name: str
+    recipe: str
+    key: str | None = None
+    """None until ``prepare`` has pinned what the key depends on, and for ``prepare`` itself."""
+    needs: tuple[str, ...] = ()
+    """Stages whose artifacts it reads."""
+    state: State = State.PENDING
+    digest: str | None = None
+    """Of the artifact's manifest."""
+    metrics: tuple[tuple[str, str], ...] = ()
+    """Headline numbers."""
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Time worked on it by this record's attempts."""
+        return sum(attempt.seconds or 0.0 for attempt in self.attempts)
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """A source as it was read."""
+
+    id: str
+    uri: str
+    digest: str | None = None
+    revision: str | None = None
+    rows: int | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it was last planned and worked on."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    manifest_path: str
+    store: str
+    started_at: str
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    pins: tuple[Mapping[str, Any], ...] = ()
+    """The pins of the last ``prepare``, as the contract's documents; kept until a source's identity changes."""
+    plan: str | None = None
+    """Digest of the plan."""
+    ended_at: str | None = None
+    sources: tuple[SourceEntry, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
+    version: int = RECORD_VERSION
+
+    @property
+    def state(self) -> State:
+        """Of the run: the most urgent of its stages' states."""
+        states = {stage.state for stage in self.stages}
+        for state in (State.FAILED, State.INTERRUPTED, State.RUNNING):
+            if state in states:
+                return state
+        if states and all(state.done for state in states):
+            return State.CACHED if states == {State.CACHED} else State.SUCCEEDED
+        return State.PENDING if self.ended_at is None else State.INTERRUPTED
+
+    def stage(self, name: str) -> StageRecord | None:
+        """The stage of that name."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def with_stage(self, changed: StageRecord) -> RunRecord:
+        """The record with ``changed`` in the place of the stage of its name."""
+        return replace(self, stages=tuple(changed if s.name == changed.name else s for s in self.stages))
+
+
+def now() -> str:
+    """The time as records hold it: RFC 3339, UTC, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def to_document(value: Any) -> Any:
+    """A record as JSON data, camelCase, without absent values."""
+    if hasattr(value, "__dataclass_fields__"):
+        items = ((_camel(f.name), getattr(value, f.name)) for f in fields(value))
+        return {name: to_document(item) for name, item in items if item is not None}
+    if isinstance(value, tuple | list):
+        return [to_document(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(name): to_document(item) for name, item in value.items()}
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def from_document(document: Mapping[str, Any]) -> RunRecord:
+    """The record in ``document``. Raises ValueError, TypeError or KeyError if it is none."""
+    if document.get("version") != RECORD_VERSION:
+        raise ValueError(f"found version {document.get('version')}, expected {RECORD_VERSION}")
+    values = _known(RunRecord, document)
+    values["stages"] = tuple(_stage(stage) for stage in document.get("stages", ()))
+    values["sources"] = tuple(SourceEntry(**_known(SourceEntry, source)) for source in document.get("sources", ()))
+    values["pins"] = tuple(document.get("pins", ()))
+    return RunRecord(**values)
+
+
+def _stage(document: Mapping[str, Any]) -> StageRecord:
+    values = _known(StageRecord, document)
+    values["state"] = State(document["state"])
+    values["needs"] = tuple(document.get("needs", ()))
+    values["metrics"] = tuple((str(name), str(value)) for name, value in document.get("metrics", ()))
+    values["attempts"] = tuple(Attempt(**_known(Attempt, attempt)) for attempt in document.get("attempts", ()))
+    return StageRecord(**values)
+
+
+def _known(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: document[_camel(f.name)] for f in fields(kind) if _camel(f.name) in document}
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.title() for word in rest)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run's record, logs, report and results."""
+
+    path: Path
+
+    @property
+    def record_path(self) -> Path:
+        """``run.json``."""
+        return self.path / "run.json"
+
+    @property
+    def report_path(self) -> Path:
+        """``report.html``."""
+        return self.path / "report.html"
+
+    @property
+    def results_path(self) -> Path:
+        """``results.json``."""
+        return self.path / "results.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the process that works on the run."""
+        return self.path / "lock"
+
+    def attempt_folder(self, stage: str, key: str | None, number: int) -> Path:
+        """Where stage.json, log, outcome and progress of one attempt lie."""
+        name = f"{stage}-{key[:8]}" if key else stage
+        return self.path / "attempts" / f"{name}-{number}"
+
+    def read(self) -> RunRecord | None:
+        """The record, or None if there is none yet. Raises :class:`UserError` if it cannot be read."""
+        try:
+            return from_document(json.loads(self.record_path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{self.record_path}: this is no run record of this version of Boresight ({error}); delete the file, "
+                "the artifacts of the run stay"
+            ) from error
+
+    def write(self, record: RunRecord) -> None:
+        """Replace the record as a whole."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        replace_text(self.record_path, json.dumps(to_document(record), indent=1, ensure_ascii=False) + "\n")
+
+    def current(self) -> RunRecord | None:
+        """The record, with stages that claim to run although nobody holds the lock shown as interrupted."""
+        from .local.lock import is_held
+
+        record = self.read()
+        if record is None or is_held(self.lock_path):
+            return record
+        lost = tuple(replace(s, state=State.INTERRUPTED) if s.state is State.RUNNING else s for s in record.stages)
+        return replace(record, stages=lost)
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """All records of a store."""
+
+    store: Path
+
+    def folder(self, namespace: str, name: str) -> RunFolder:
+        """The folder of one run, which need not exist."""
+        return RunFolder(self.store / "runs" / namespace / name)
+
+    def all(self) -> Iterator[tuple[RunFolder, RunRecord]]:
+        """Every run with a record, newest first."""
+        found = []
+        for path in (self.store / "runs").glob("*/*/run.json"):
+            folder = RunFolder(path.parent)
+            record = folder.current()
+            if record is not None:
+                found.append((folder, record))
+        yield from sorted(found, key=lambda item: item[1].started_at, reverse=True)
+
+    def find(self, name: str | None, namespace: str = "default") -> tuple[RunFolder, RunRecord]:
+        """The run called ``name`` (``namespace/name`` also works), or the newest one.
+
+        Raises :class:`UserError` naming the runs there are.
+        """
+        if name is not None and "/" in name:
+            namespace, _, name = name.partition("/")
+        if name is None:
+            newest = next(self.all(), None)
+            if newest is None:
+                raise UserError(f"no runs in {self.store}; start one with `boresight run FILE`, or name another --store")
+            return newest
+        folder = self.folder(namespace, name)
+        record = folder.current()
+        if record is None:
+            known = ", ".join(f"{r.namespace}/{r.name}" for _, r in self.all()) or "none"
+            raise UserError(f"no run {namespace}/{name} in {self.store}; runs there: {known}")
+        return folder, record
