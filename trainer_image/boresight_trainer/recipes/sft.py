@@ -35,7 +35,7 @@ class SftObjective:
     def loss(self, scores: Scores, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Sum over the targets of the micro-batch."""
         del samples  # every response in the pack counts alike
-        return sft_loss(scores), {}
+        return sft_loss(scores.logprobs), {}
 
 
 def run(context: StageContext, config: SftConfig) -> StageResult:
@@ -88,7 +88,7 @@ def read_samples(
             target = format_language_feedback(row.critique, row.advice)
         else:
             prompt, target = row.prompt.messages, row.response
-        return Sample.of_response(row.prompt.id, chat.prompt_ids(prompt), chat.response_ids(target))
+        return Sample.of_response(row.prompt.id, *chat.conversation_ids(prompt, target))
 
     samples = keep_fitting(
         [encode(row) for row in rows.train],

@@ -151,4 +151,3 @@ def keep_fitting(
     if not fitting:
         raise StageFailure(FailureClass.INVALID_DATA, "found no row to train on, expected at least one")
     return fitting
-

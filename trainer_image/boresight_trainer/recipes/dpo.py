@@ -1,0 +1,153 @@
+"""Direct preference optimisation (arXiv 2305.18290) of the policy, on synthesised or on binary pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from boresight_api.artifact import ArtifactKind, SourceRecord
+from boresight_api.outcome import Metric
+from boresight_api.stages import DpoConfig, DPOLoss, DPOOptions
+
+from ..data import mixture
+from ..data.pairs import read_pairs
+from ..engine.loop import Schedule
+from ..engine.reference import ReferenceCache, reference_scores
+from ..models.attention import PACKED
+from ..models.batch import Sample
+from ..models.chat import ChatTokenizer
+from ..models.export import export_model
+from ..models.scorer import Scores
+from ..objectives import dpo_loss
+from ..stage import StageContext, StageResult
+from .training import Learner, keep_fitting, load_chat, load_learner, make_trainer
+
+
+class DpoObjective:
+    """One loss a pair, from the scores of chosen and rejected under policy and reference.
+
+    ``reference[i]`` is ``[scored tokens of sample i]``, chosen first; None for a loss without a reference.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        reference: Sequence[torch.Tensor] | None,
+        options: DPOOptions,
+        device: torch.device,
+    ) -> None:
+        self._options = options
+        self._sums: torch.Tensor | None = None
+        if reference is not None:
+            parts = [
+                part.double().sum()
+                for sample, scores in zip(samples, reference, strict=True)
+                for part in scores.split(sample.response_lengths)
+            ]
+            self._sums = torch.stack(parts).view(-1, 2).float().to(device)
+
+    def count(self, sample: int) -> int:
+        """A pair counts once."""
+        del sample
+        return 1
+
+    def loss(self, scores: Scores, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Sum over the pairs of the micro-batch; sums of implicit rewards, margins and how often chosen leads."""
+        chosen, rejected = scores.sums().view(-1, 2).unbind(1)
+        chosen_lengths, rejected_lengths = scores.lengths.view(-1, 2).unbind(1)
+        reference = None if self._sums is None else self._sums[list(samples)]
+        result = dpo_loss(
+            chosen,
+            rejected,
+            None if reference is None else reference[:, 0],
+            None if reference is None else reference[:, 1],
+            chosen_lengths=chosen_lengths,
+            rejected_lengths=rejected_lengths,
+            beta=float(self._options.beta),
+            loss=self._options.loss,
+        )
+        margins = result.chosen_rewards - result.rejected_rewards
+        return result.losses.sum(), {
+            "rewardChosen": result.chosen_rewards.sum(),
+            "rewardRejected": result.rejected_rewards.sum(),
+            "rewardMargin": margins.sum(),
+            "rewardAccuracy": (margins > 0).float().sum(),
+            "logprobChosen": chosen.detach().sum(),
+            "logprobRejected": rejected.detach().sum(),
+        }
+
+
+def run(context: StageContext, config: DpoConfig) -> StageResult:
+    """Read pairs, score them once with the reference, train, publish the policy."""
+    chat = load_chat(context, config.model)
+    pairs, invalid, sources = read_samples(context, config, chat)
+    samples = keep_fitting(
+        pairs,
+        max_length=config.training.max_length,
+        max_invalid_percent=float(config.max_invalid_percent),
+        invalid_before=invalid,
+    )
+    learner = load_learner(context, config, chat, samples)
+    reference, computed = reference_of(context, config, learner, samples)
+    objective = DpoObjective(samples, reference, config.dpo, next(learner.scorer.parameters()).device)
+    trainer = make_trainer(context, learner, samples, objective, config.training, config.seed)
+    trainer.train()
+    export_model(
+        learner.scorer.model,
+        learner.folder,
+        context.output,
+        chat=chat,
+        form=config.export,
+        precision=config.export_precision,
+    )
+    metrics = {
+        "pairs": len(samples),
+        "invalidRows": invalid,
+        "steps": trainer.total_steps,
+        "tokens": trainer.tokens,
+        "referenceScoresComputed": computed,
+        "memoryPlan": learner.memory_plan,
+    }
+    headline = (Metric(name="pairs", value=str(len(samples))),)
+    return StageResult(ArtifactKind.MODEL, metrics, headline, sources)
+
+
+def read_samples(
+    context: StageContext, config: DpoConfig, chat: ChatTokenizer
+) -> tuple[list[Sample], int, tuple[SourceRecord, ...]]:
+    """Pairs as samples, the number of invalid rows, and what was read.
+
+    Synthesised pairs carry the ids that were sampled, and are never tokenised again; binary ones are text.
+    """
+    if config.pairs is not None:
+        found = read_pairs(context.inputs.path(config.pairs))
+        return [Sample.of_pair(p.id, p.prompt_ids, p.chosen_ids, p.rejected_ids) for p in found], 0, ()
+    rows = mixture.load_preferences(
+        config.data,
+        holdout=config.holdout,
+        seed=config.seed,
+        max_invalid_percent=config.max_invalid_percent,
+        resolve=context.inputs.path,
+    )
+    samples = []
+    for row in rows.train:
+        prompt_ids, chosen_ids = chat.conversation_ids(row.prompt.messages, row.chosen)
+        _, rejected_ids = chat.conversation_ids(row.prompt.messages, row.rejected)
+        samples.append(Sample.of_pair(row.prompt.id, prompt_ids, chosen_ids, rejected_ids))
+    return samples, len(rows.invalid), mixture.source_records(config.data, rows)
+
+
+def reference_of(
+    context: StageContext, config: DpoConfig, learner: Learner, samples: Sequence[Sample]
+) -> tuple[list[torch.Tensor] | None, int]:
+    """Reference scores of every pair and how many were computed now; None for a loss without a reference."""
+    if config.dpo.loss is DPOLoss.SIMPO:
+        return None, 0
+    identity = {
+        "model": config.model.key or config.model.digest or config.model.uri,
+        "precision": str(next(learner.scorer.parameters()).dtype),
+        "attention": f"{PACKED}/{next(learner.scorer.parameters()).device.type}",
+    }
+    cache = ReferenceCache(context.store.cache("reference"), identity)
+    packs = Schedule(samples, config.training, config.seed, learner.token_budget).first_epoch()
+    return reference_scores(learner.scorer, samples, packs, cache, context.progress, context.stop)
