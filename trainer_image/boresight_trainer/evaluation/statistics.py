@@ -1,8 +1,8 @@
 """Scores with their uncertainty: every number comes with n, the invalid count and a 95% interval.
 
-Resampling is over *clusters* (normally the prompt): several constraints of one prompt, or several answers to it, are not
-independent, and an interval that treats them so is too narrow by up to a factor of three. Comparisons are paired: the
-two models answered the same prompts, so the difference is taken within a prompt before anything is resampled.
+Resampling is over *clusters* (normally the prompt): several constraints of one prompt, or several answers to it, are
+not independent, and an interval that treats them so is too narrow by up to a factor of three. Comparisons are paired:
+the two models answered the same prompts, so the difference is taken within a prompt before anything is resampled.
 
 Intervals are bias-corrected and accelerated bootstrap intervals (BCa; Efron 1987, "Better bootstrap confidence
 intervals") at levels expanded for the number of clusters (Hesterberg 2015, "What teachers should know about the
@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from statistics import NormalDist
 
 import numpy as np
@@ -49,9 +50,9 @@ class Method(StrEnum):
 class Estimate:
     """A score and what is known about its precision.
 
-    ``value`` is None without a single valid observation; ``low``, ``high`` and ``stderr`` are None where no interval can
-    be made. ``n`` counts the valid observations (constraints, prompts, tokens: what the score is a mean of), ``clusters``
-    the independent units they came from, ``invalid`` what was asked for and could not be scored.
+    ``value`` is None without a single valid observation; ``low``, ``high`` and ``stderr`` are None where no interval
+    can be made. ``n`` counts the valid observations (constraints, prompts, tokens: what the score is a mean of),
+    ``clusters`` the independent units they came from, ``invalid`` what was asked for and could not be scored.
     """
 
     value: float | None
@@ -113,7 +114,9 @@ def estimate_ratio(
     top = np.asarray(numerators, dtype=np.float64)
     bottom = np.asarray(denominators, dtype=np.float64)
     if top.ndim != 1 or top.shape != bottom.shape or (clusters is not None and len(clusters) != len(top)):
-        raise ValueError("found numerators, denominators and clusters of different lengths, expected one of each per item")
+        raise ValueError(
+            "found numerators, denominators and clusters of different lengths, expected one of each per item"
+        )
     if not (np.isfinite(top).all() and np.isfinite(bottom).all()):
         raise ValueError("found a value that is not finite; count it as invalid and leave it out")
     total = float(bottom.sum())
@@ -128,7 +131,7 @@ def estimate_ratio(
         stderr = None if method is Method.NONE else 0.0
     else:
         replicates = _replicates(top, bottom, seed)
-        low, high = _bca(value, replicates, _jackknife(top, bottom), len(top), confidence)
+        low, high = interval_from_replicates(value, replicates, _jackknife(top, bottom), len(top), confidence)
         stderr, method = float(replicates.std(ddof=1)), Method.BOOTSTRAP
     return Estimate(value, low, high, stderr, round(total), units, invalid, method)
 
@@ -155,12 +158,12 @@ def estimate_difference(
 
 
 def sign_test(differences: ArrayLike) -> float:
-    """Exact two-sided p-value of as many positive among the non-zero differences [n] if both signs were equally likely."""
+    """Exact two-sided p-value of the signs of the non-zero differences [n] if both were equally likely."""
     array = np.asarray(differences, dtype=np.float64)
     positive, negative = int((array > 0).sum()), int((array < 0).sum())
     n, extreme = positive + negative, min(positive, negative)
     tail = sum(math.comb(n, k) for k in range(extreme + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return float(min(Fraction(1), Fraction(2 * tail, 2**n)))
 
 
 def permutation_test(
@@ -201,9 +204,9 @@ def compare_across_seeds(
 ) -> SeedsComparison:
     """``differences[training seed][prompt id]`` (candidate minus baseline) -> one comparison.
 
-    Seeds and prompts are crossed, so both are resampled independently in each replicate (pigeonhole bootstrap, Owen 2007);
-    that is conservative, as it should be with a handful of seeds. Raises ValueError unless there are two seeds or more,
-    all with the same prompts.
+    Seeds and prompts are crossed, so both are resampled independently in each replicate (pigeonhole bootstrap, Owen
+    2007); that is conservative, as it should be with a handful of seeds. Raises ValueError unless there are two seeds
+    or more, all with the same prompts.
     """
     if len(differences) < 2:
         raise ValueError(f"found {len(differences)} seeds, expected at least 2: one seed says nothing about others")
@@ -236,10 +239,9 @@ def _by_cluster(top: Floats, bottom: Floats, clusters: Sequence[str] | None) -> 
         return top, bottom
     index: dict[str, int] = {}
     position = np.array([index.setdefault(name, len(index)) for name in clusters], dtype=np.int64)
-    return (
-        np.bincount(position, weights=top, minlength=len(index)),
-        np.bincount(position, weights=bottom, minlength=len(index)),
-    )
+    top_sums: Floats = np.bincount(position, weights=top).astype(np.float64)
+    bottom_sums: Floats = np.bincount(position, weights=bottom).astype(np.float64)
+    return top_sums, bottom_sums
 
 
 def _degenerate_interval(
@@ -265,6 +267,13 @@ def _chunks(replicates: int, width: int) -> Iterator[int]:
         replicates -= size
 
 
+def resampling_counts(units: int, seed: int) -> Iterator[Floats]:
+    """How often each unit is drawn in each bootstrap sample: blocks [samples, units], :data:`REPLICATES` samples."""
+    rng = np.random.default_rng(seed)
+    for rows in _chunks(REPLICATES, units):
+        yield rng.multinomial(units, np.full(units, 1 / units), size=rows).astype(np.float64)
+
+
 def _replicates(top: Floats, bottom: Floats, seed: int) -> Floats:
     """The ratio in each bootstrap sample of the clusters; samples without any denominator are left out."""
     rng = np.random.default_rng(seed)
@@ -279,12 +288,14 @@ def _replicates(top: Floats, bottom: Floats, seed: int) -> Floats:
 def _jackknife(top: Floats, bottom: Floats) -> Floats:
     """The ratio with each cluster left out in turn; clusters that hold the whole denominator are skipped."""
     rest = bottom.sum() - bottom
-    return (top.sum() - top)[rest > 0] / rest[rest > 0]
+    ratios: Floats = (top.sum() - top)[rest > 0] / rest[rest > 0]
+    return ratios
 
 
-def _bca(
-    value: float, replicates: Floats, jackknife: Floats, units: int, confidence: float
+def interval_from_replicates(
+    value: float, replicates: Floats, jackknife: Floats, units: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
+    """BCa interval at levels expanded for ``units`` clusters, from bootstrap [samples] and jackknife [units] values."""
     below = float((replicates < value).mean() + 0.5 * (replicates == value).mean())
     edge = 1 / (2 * len(replicates))
     z0 = _NORMAL.inv_cdf(min(max(below, edge), 1 - edge))
