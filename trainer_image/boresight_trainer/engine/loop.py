@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from boresight_api.outcome import FailureClass, StageFailure
@@ -22,27 +21,15 @@ from boresight_api.stages import Training
 from ..data.packing import pack_step
 from ..data.schedule import optimizer_steps, step_samples, steps_per_epoch
 from ..models.batch import Sample, build_pack
-from ..models.scorer import Scorer, Scores
+from ..models.scorer import Scorer
 from ..telemetry import metrics
 from ..telemetry.progress import Progress
 from ..telemetry.stop import StopFlag
 from . import checkpoint
 from .learning_rate import learning_rate
+from .objective import Objective
 
 log = logging.getLogger(__name__)
-
-
-class Objective(Protocol):
-    """A loss over scores, and what a step's loss is divided by."""
-
-    def count(self, sample: int) -> int:
-        """What sample ``sample`` adds to the step's denominator: its targets (SFT) or 1 (pairs)."""
-
-    def loss(self, scores: Scores, samples: Sequence[int]) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """The *sum* of losses of ``samples``, whose responses ``scores`` holds in the same order, and sums of metrics.
-
-        Metrics are detached scalars; the loop divides them by the step's count.
-        """
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from boresight_api.stages import LoRA, LoRALayers, Training, Tuning
+from boresight_api.stages import LoRALayers, Training, Tuning
 from peft import LoraConfig, inject_adapter_in_model
 
 if TYPE_CHECKING:
@@ -28,18 +28,25 @@ def prepare_parameters(model: PreTrainedModel, training: Training, seed: int) ->
     lora = training.lora
     assert lora is not None, "the contract requires lora settings with tuning LoRA"
     model.requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        inject_adapter_in_model(_peft_config(lora, model.config.num_hidden_layers), model)
-    return model
-
-
-def _peft_config(lora: LoRA, num_layers: int) -> LoraConfig:
-    return LoraConfig(
+    config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=0.0,
-        target_modules="all-linear",
-        layers_to_transform=adapted_layers(lora.layers, num_layers),
+        target_modules=_linear_layers(model, lora.layers),
         task_type="CAUSAL_LM",
     )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, model)
+    return model
+
+
+def _linear_layers(model: PreTrainedModel, choice: LoRALayers) -> list[str]:
+    """Full names of the linear modules inside the chosen decoder layers; the output layer is in none of them."""
+    chosen = set(adapted_layers(choice, model.config.num_hidden_layers))
+    names = []
+    for name, module in model.named_modules():
+        _, _, inside = name.partition("layers.")
+        if isinstance(module, torch.nn.Linear) and inside and int(inside.split(".")[0]) in chosen:
+            names.append(name)
+    return names

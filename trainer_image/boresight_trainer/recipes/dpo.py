@@ -7,74 +7,19 @@ from collections.abc import Sequence
 import torch
 from boresight_api.artifact import ArtifactKind, SourceRecord
 from boresight_api.outcome import Metric
-from boresight_api.stages import DpoConfig, DPOLoss, DPOOptions
+from boresight_api.stages import DpoConfig, DPOLoss
 
 from ..data import mixture
 from ..data.pairs import read_pairs
 from ..engine.loop import Schedule
+from ..engine.objective import DpoObjective
 from ..engine.reference import ReferenceCache, reference_scores
 from ..models.attention import PACKED
 from ..models.batch import Sample
 from ..models.chat import ChatTokenizer
 from ..models.export import export_model
-from ..models.scorer import Scores
-from ..objectives import dpo_loss
 from ..stage import StageContext, StageResult
 from .training import Learner, keep_fitting, load_chat, load_learner, make_trainer
-
-
-class DpoObjective:
-    """One loss a pair, from the scores of chosen and rejected under policy and reference.
-
-    ``reference[i]`` is ``[scored tokens of sample i]``, chosen first; None for a loss without a reference.
-    """
-
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        reference: Sequence[torch.Tensor] | None,
-        options: DPOOptions,
-        device: torch.device,
-    ) -> None:
-        self._options = options
-        self._sums: torch.Tensor | None = None
-        if reference is not None:
-            parts = [
-                part.double().sum()
-                for sample, scores in zip(samples, reference, strict=True)
-                for part in scores.split(sample.response_lengths)
-            ]
-            self._sums = torch.stack(parts).view(-1, 2).float().to(device)
-
-    def count(self, sample: int) -> int:
-        """A pair counts once."""
-        del sample
-        return 1
-
-    def loss(self, scores: Scores, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Sum over the pairs of the micro-batch; sums of implicit rewards, margins and how often chosen leads."""
-        chosen, rejected = scores.sums().view(-1, 2).unbind(1)
-        chosen_lengths, rejected_lengths = scores.lengths.view(-1, 2).unbind(1)
-        reference = None if self._sums is None else self._sums[list(samples)]
-        result = dpo_loss(
-            chosen,
-            rejected,
-            None if reference is None else reference[:, 0],
-            None if reference is None else reference[:, 1],
-            chosen_lengths=chosen_lengths,
-            rejected_lengths=rejected_lengths,
-            beta=float(self._options.beta),
-            loss=self._options.loss,
-        )
-        margins = result.chosen_rewards - result.rejected_rewards
-        return result.losses.sum(), {
-            "rewardChosen": result.chosen_rewards.sum(),
-            "rewardRejected": result.rejected_rewards.sum(),
-            "rewardMargin": margins.sum(),
-            "rewardAccuracy": (margins > 0).float().sum(),
-            "logprobChosen": chosen.detach().sum(),
-            "logprobRejected": rejected.detach().sum(),
-        }
 
 
 def run(context: StageContext, config: DpoConfig) -> StageResult:

@@ -1,10 +1,7 @@
-"""Supervised fine-tuning: the warm start (scored turn: the response) and the feedback model (scored turn: the critique)."""
+"""Supervised fine-tuning: the warm start (it learns to respond) and the feedback model (it learns to criticise)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from boresight_api.artifact import ArtifactKind
 from boresight_api.outcome import Metric
 from boresight_api.stages import SftConfig, SftTarget
@@ -13,29 +10,12 @@ from ..data import mixture
 from ..data.dialogues import critique_messages
 from ..data.language_feedback import format_language_feedback
 from ..data.records import Demonstration, Feedback
+from ..engine.objective import SftObjective
 from ..models.batch import Sample
 from ..models.chat import ChatTokenizer
 from ..models.export import export_model
-from ..models.scorer import Scores
-from ..objectives import sft_loss
 from ..stage import StageContext, StageResult
 from .training import keep_fitting, load_chat, load_learner, make_trainer, mean_loss
-
-
-class SftObjective:
-    """Negative log-prob of every target token; a step is divided by its number of targets."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        self._targets = [sample.num_targets for sample in samples]
-
-    def count(self, sample: int) -> int:
-        """Targets of the sample."""
-        return self._targets[sample]
-
-    def loss(self, scores: Scores, samples: Sequence[int]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Sum over the targets of the micro-batch."""
-        del samples  # every response in the pack counts alike
-        return sft_loss(scores.logprobs), {}
 
 
 def run(context: StageContext, config: SftConfig) -> StageResult:

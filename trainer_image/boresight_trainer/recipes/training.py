@@ -13,8 +13,8 @@ from boresight_api.stages import DpoConfig, ModelInput, SftConfig, Training
 
 from ..data.packing import pack_step
 from ..engine import memory
-from ..engine.lora import prepare_parameters
 from ..engine.loop import Limits, Objective, Trainer
+from ..engine.lora import prepare_parameters
 from ..models.batch import Sample, build_pack
 from ..models.chat import ChatTokenizer
 from ..models.loading import load_causal_lm
