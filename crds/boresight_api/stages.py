@@ -238,12 +238,12 @@ class Templates(Contract):
     """The words around critique and refinement. ``{prompt}``, ``{response}`` and ``{critique}`` are replaced."""
 
     critique_request: LongText = semantic(
-        "Review the response below. First say what is wrong or right with it under '##Critique:', then what to change "
-        "under '##Refinement:'.\n\n##Prompt: {prompt}\n\n##Response: {response}"
+        "##Prompt: {prompt}\n\n##Response: {response}\n\n"
+        "Give a critique of this response and advice for its refinement."
     )
     """User turn that asks the feedback model for language feedback (critique and refinement advice)."""
     refinement_request: LongText = semantic(
-        "{critique}\n\nUsing this feedback, write the improved response to my request. Write only the response."
+        "{critique}\n\nRewrite your response by this feedback. Give only the new response."
     )
     """User turn, after x and y, that asks the initial model for the refined response y*."""
 
