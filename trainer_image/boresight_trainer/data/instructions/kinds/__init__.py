@@ -1,0 +1,1 @@
+"""The kinds of constraints, one file per family."""
