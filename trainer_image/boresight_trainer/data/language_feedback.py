@@ -32,26 +32,33 @@ class Unparsable(StrEnum):
     REPEATED_HEADING = "repeated-heading"
 
 
-def parse_language_feedback(text: str) -> LanguageFeedback | Unparsable:
-    """Critique and advice of ``text``, or why it has none.
+def split_language_feedback(text: str) -> tuple[str, str | None] | Unparsable:
+    """Critique and, if it is there, advice of ``text``; or why it has no critique.
 
     What stands before the first heading is the critique if no critique heading follows (models leave it out when the
     request has named it), else it is a preamble and ignored.
     """
     sections: dict[str, str] = {}
     headings = list(_HEADING.finditer(text))
-    for heading, following in zip(headings, [*headings[1:], None], strict=False):
+    for heading, following in zip(headings, [*headings[1:], None], strict=True):
         name = (heading["name"] or heading["alone"]).lower()
         if name in sections:
             return Unparsable.REPEATED_HEADING
         sections[name] = text[heading.end() : following.start() if following else len(text)].strip()
     if "critique" not in sections:
-        sections["critique"] = text[: headings[0].start()].strip() if headings else ""
+        sections["critique"] = text[: headings[0].start() if headings else len(text)].strip()
     if not sections["critique"]:
         return Unparsable.NO_CRITIQUE
-    if not sections.get("refinement"):
-        return Unparsable.NO_ADVICE
-    return LanguageFeedback(sections["critique"], sections["refinement"])
+    return sections["critique"], sections.get("refinement") or None
+
+
+def parse_language_feedback(text: str) -> LanguageFeedback | Unparsable:
+    """Critique and advice of ``text``, or why it lacks one of them."""
+    parts = split_language_feedback(text)
+    if isinstance(parts, Unparsable):
+        return parts
+    critique, advice = parts
+    return Unparsable.NO_ADVICE if advice is None else LanguageFeedback(critique, advice)
 
 
 def format_language_feedback(critique: str, advice: str | None) -> str:

@@ -43,7 +43,8 @@ class GuardedTokenizer:
         self.vocabulary_size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.seam = f"<{self._nonce}:seam>"
         self._tokenizer.add_special_tokens([AddedToken(self.seam, normalized=False)])
-        self._seam_id = int(self._tokenizer.token_to_id(self.seam) or 0)
+        self._seam_id = self.vocabulary_size
+        assert self._tokenizer.token_to_id(self.seam) == self._seam_id
 
     def hide(self, text: str) -> str:
         """``text`` of a user or a data row, with literal special tokens replaced so that a template can carry them."""
