@@ -57,8 +57,8 @@ class Encoder(Protocol):
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation with the generation prompt."""
 
-    def response_ids(self, text: str) -> list[int]:
-        """Token ids of a scored turn, terminator last."""
+    def conversation_ids(self, messages: Sequence[Message], response: str) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt and of the turn that continues it, terminator last."""
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of plain text, special tokens disabled."""
@@ -147,6 +147,7 @@ class SuiteResult:
     """What must be equal for two results to be comparable: prompts, decoding settings, engine."""
     details: Mapping[str, Any] = field(default_factory=dict)
     unfit: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def comparison_digest(self) -> str:

@@ -1,0 +1,192 @@
+"""Loaded models for suites: generation and scoring in batches that are kept, one model in memory at a time."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from boresight_api.base import semantic_form, sha256_hex
+from boresight_api.outcome import FailureClass, StageFailure
+from boresight_api.stages import EvaluateConfig, ModelInput, Sampling
+from transformers import PreTrainedModel
+
+from ..data.packing import pack_step
+from ..engine.memory import CPU_BUDGET, GPU_BUDGET
+from ..generation.hf import TransformersGenerator
+from ..generation.request import GenerationRequest
+from ..generation.seeds import derive_seed
+from ..models.batch import Sample, Segment, build_pack
+from ..models.chat import ChatTokenizer
+from ..models.loading import load_causal_lm
+from ..models.scorer import Scorer, is_proven, self_check
+from ..stage import StageContext
+from .journal import Journal, batch_name
+from .suite import Answer, Ask, ScoringItem
+
+
+class ModelShelf:
+    """Loads what suites ask for; the last model stays until another is asked for."""
+
+    def __init__(self, context: StageContext, config: EvaluateConfig) -> None:
+        self._context = context
+        self._config = config
+        self._journal = Journal(context.checkpoint_folder, context.previous_checkpoints)
+        self._opened: LoadedModel | None = None
+
+    def open(self, model: ModelInput) -> LoadedModel:
+        """Load ``model``, or return it if it is the one in memory."""
+        identity = identity_of(model)
+        if self._opened is None or self._opened.identity != identity:
+            self._opened = None
+            gc.collect()  # reference cycles in transformers would keep the old weights beside the new ones
+            self._opened = self._load(model, identity)
+        return self._opened
+
+    def chat(self, model: ModelInput) -> ChatTokenizer:
+        """Tokenizer and template alone."""
+        return ChatTokenizer.from_folder(
+            self._context.inputs.path(model), chat_template=model.chat_template, system_prompt=model.system_prompt
+        )
+
+    def _load(self, model: ModelInput, identity: str) -> LoadedModel:
+        self._context.progress.phase(f"load {identity[:24]}", 0)
+        loaded = load_causal_lm(
+            self._context.inputs.path(model),
+            precision=self._config.precision,
+            trust_remote_code=model.trust_remote_code,
+            resolve=self._context.inputs.path,
+        )
+        return LoadedModel(loaded, self.chat(model), identity, self._context, self._config, self._journal)
+
+
+class LoadedModel:
+    """A model in memory. Finished batches of both kinds of work are in the journal."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        chat: ChatTokenizer,
+        identity: str,
+        context: StageContext,
+        config: EvaluateConfig,
+        journal: Journal,
+    ) -> None:
+        self.identity = identity
+        self.chat = chat
+        self._model = model
+        self._scorer: Scorer | None = None
+        self._context = context
+        self._config = config
+        self._journal = journal
+
+    def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer]:
+        """One answer each; a generation batch is fixed by the lengths of the prompts alone and is kept when finished.
+
+        Raises StageFailure (InvalidData) for a prompt that leaves no room for ``maxTokens``.
+        """
+        requests = [self._request(ask, sampling, purpose) for ask in asks]
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), i))
+        size = self._config.batch_size
+        answers: dict[int, Answer] = {}
+        self._context.progress.phase(f"generate {purpose}", len(requests))
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            for index, answer in zip(batch, self._generate_batch([requests[i] for i in batch], sampling), strict=True):
+                answers[index] = answer
+            self._context.progress.advance(len(answers))
+        return [answers[i] for i in range(len(requests))]
+
+    def _request(self, ask: Ask, sampling: Sampling, purpose: str) -> GenerationRequest:
+        prompt_ids = tuple(self.chat.prompt_ids(ask.messages))
+        if len(prompt_ids) + sampling.max_tokens > self._config.max_length:
+            raise StageFailure(
+                FailureClass.INVALID_DATA,
+                f'prompt "{ask.id}": found {len(prompt_ids)} tokens, with maxTokens {sampling.max_tokens} more than '
+                f"maxLength {self._config.max_length}; raise maxLength, lower maxTokens or leave the row out",
+            )
+        return GenerationRequest(ask.id, prompt_ids, derive_seed(self._config.seed, purpose, ask.id, 0))
+
+    def _generate_batch(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Answer]:
+        name = batch_name(
+            "answers",
+            model=self.identity,
+            precision=self._config.precision.value,
+            sampling=semantic_form(sampling),
+            requests=[[request.id, list(request.prompt_ids), request.seed] for request in requests],
+        )
+        records = self._journal.read(name)
+        if records is None:
+            self._context.stop.check()
+            generator = TransformersGenerator(self._model, self.chat, self._config.batch_size)
+            generations = generator.generate(requests, sampling, stop=self._context.stop)
+            records = [[g.text, len(g.token_ids), g.finished] for g in generations]
+            self._journal.write(name, records)
+        return [Answer(*record) for record in records]
+
+    def score(self, items: Sequence[ScoringItem], *, purpose: str) -> list[list[float]]:
+        """Sums of log-probabilities, per item and continuation; a pack is kept when it is finished."""
+        samples = [sample_of(item) for item in items]
+        lengths = [sample.num_tokens for sample in samples]
+        budget = self._token_budget(lengths)
+        sums: dict[int, list[float]] = {}
+        self._context.progress.phase(f"score {purpose}", len(samples))
+        for pack in pack_step(lengths, token_budget=budget, ids=[item.id for item in items])[0]:
+            sums.update(zip(pack, self._score_pack([samples[i] for i in pack]), strict=True))
+            self._context.progress.advance(len(sums))
+        return [sums[i] for i in range(len(samples))]
+
+    def _token_budget(self, lengths: Sequence[int]) -> int:
+        budget = self._context.stage.execution.token_budget
+        if budget != "Auto":
+            return budget
+        usual = GPU_BUDGET if self._model.device.type == "cuda" else CPU_BUDGET
+        return max(usual, *lengths, 1)
+
+    def _score_pack(self, samples: Sequence[Sample]) -> list[list[float]]:
+        name = batch_name(
+            "scores",
+            model=self.identity,
+            precision=self._config.precision.value,
+            samples=[
+                [[segment.tokens.tolist(), segment.parent, segment.scored_from] for segment in sample.segments]
+                for sample in samples
+            ],
+        )
+        records = self._journal.read(name)
+        if records is None:
+            self._context.stop.check()
+            with torch.no_grad():
+                scores = self._ready_scorer()(build_pack(samples, self._model.device))
+            sums = iter(scores.sums().double().cpu().tolist())
+            records = [[next(sums) for segment in sample.segments if segment.is_response] for sample in samples]
+            self._journal.write(name, records)
+        return [list(record) for record in records]
+
+    def _ready_scorer(self) -> Scorer:
+        if self._scorer is None:
+            self._scorer = Scorer(self._model)
+            if not is_proven(self._model):
+                self_check(self._scorer)
+        return self._scorer
+
+
+def identity_of(model: ModelInput) -> str:
+    """Key or digest (a URI only for what has neither), and the digest of a replaced template or system prompt."""
+    weights = model.key or model.digest or model.uri
+    if model.chat_template is None and model.system_prompt is None:
+        return weights
+    return f"{weights}+{sha256_hex(repr((model.chat_template, model.system_prompt)).encode())[:16]}"
+
+
+def sample_of(item: ScoringItem) -> Sample:
+    """The item as a tree of segments; a context without tokens is the prefix itself."""
+    segments = [Segment(np.asarray(item.prefix, dtype=np.int32), None, len(item.prefix))]
+    for context in item.contexts:
+        parent = 0
+        if context.tokens:
+            parent = len(segments)
+            segments.append(Segment(np.asarray(context.tokens, dtype=np.int32), 0, len(context.tokens)))
+        segments.extend(Segment(np.asarray(run, dtype=np.int32), parent, 0) for run in context.continuations)
+    return Sample(item.id, tuple(segments))
