@@ -37,7 +37,7 @@ class Artifact:
         return self.store.open(self.key)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One dict per logged step, in order: ``step``, ``loss``, ``learningRate``, ... Empty for stages without steps."""
+        """One dict per logged step, in order: ``step``, ``loss``, ``learningRate``, ... Empty if the stage has no steps."""
         path = self.store.path(self.key) / "metrics.jsonl"
         return list(_json_lines(path)) if path.exists() else []
 
@@ -87,7 +87,7 @@ def resolve_key(store: FileStore, text: str) -> str:
         return name
     if len(name) < 6 or not set(name) <= set("0123456789abcdef"):
         raise UserError(f'found "{text}", expected artifact://<key>, a key, or at least 6 of its first digits')
-    found = [key for key in store.keys() if key.startswith(name)]
+    found = [key for key in list(store.keys()) if key.startswith(name)]
     if len(found) != 1:
         what = f"{len(found)} keys begin" if found else "no key begins"
         raise UserError(f"{what} with {name} in {store.uri}; `boresight artifacts ls` lists them")

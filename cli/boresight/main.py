@@ -1,4 +1,4 @@
-"""The command ``boresight`` (and ``kubectl boresight``). Modules of commands import nothing heavy: ``--help`` is instant."""
+"""The command ``boresight`` (and ``kubectl boresight``). Modules of commands import nothing heavy: help is instant."""
 
 from __future__ import annotations
 
@@ -32,29 +32,16 @@ COMMANDS = {
 class Commands(click.Group):
     """The commands of :data:`COMMANDS`, each imported when it is looked up."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click's signature
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"boresight.commands.{COMMANDS[cmd_name]}")
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if close:
-                error.message += f' Did you mean "{close[0]}"?'
-            raise
 
 
 @click.group(

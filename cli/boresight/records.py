@@ -1,7 +1,7 @@
 """Records of runs on this machine: ``<store>/runs/<namespace>/<name>/run.json``.
 
-A record is a view, like the status of a run in a cluster: what was planned, what happened, when. The truth is the store's
-artifacts; deleting a record trains nothing twice.
+A record is a view, like the status of a run in a cluster: what was planned, what happened, when. The truth is the
+store's artifacts; deleting a record trains nothing twice.
 """
 
 from __future__ import annotations
@@ -264,7 +264,9 @@ class RunRecords:
         if name is None:
             newest = next(self.all(), None)
             if newest is None:
-                raise UserError(f"no runs in {self.store}; start one with `boresight run FILE`, or name another --store")
+                raise UserError(
+                    f"no runs in {self.store}; start one with `boresight run FILE`, or name another --store"
+                )
             return newest
         folder = self.folder(namespace, name)
         record = folder.current()

@@ -30,7 +30,7 @@ def store_uri(text: str) -> str:
 
 
 def store_folder(uri: str) -> Path:
-    """The folder of a ``file://`` store. Raises :class:`UserError` for every other scheme: a local run needs a folder."""
+    """The folder of a ``file://`` store. Raises :class:`UserError` for other schemes: a local run needs a folder."""
     from urllib.parse import unquote, urlsplit
 
     from .errors import UserError

@@ -17,7 +17,9 @@ def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in table) for i in range(len(headers))]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
     lines = (
-        "  ".join(cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True))
+        "  ".join(
+            cell.rjust(width) if r else cell.ljust(width) for cell, width, r in zip(row, widths, right, strict=True)
+        )
         for row in table
     )
     return "\n".join(line.rstrip() for line in lines)

@@ -4,9 +4,9 @@ Importing them costs 6-17 s a process; a fork costs milliseconds. ``boresight-tr
 socket, imports, and then serves exactly one client (the local run), whose connection is the server's life line: when it
 closes, a running stage is asked to stop (SIGTERM, so it leaves a checkpoint) and the server ends with it.
 
-Protocol, one JSON object a line. Requests: ``{"stage": PATH, "log": PATH}`` and ``{"signal": "TERM" | "KILL"}``. Replies:
-``{"ready": SECONDS}`` once, after the imports; ``{"pid": N}`` after a fork; ``{"exit": CODE}`` when that stage ended
-(``-N``: killed by signal N); ``{"error": MESSAGE}`` for a request that could not be served. One stage runs at a time.
+Protocol, one JSON object a line. Requests: ``{"stage": PATH, "log": PATH}`` and ``{"signal": "TERM" | "KILL"}``.
+Replies: ``{"ready": SECONDS}`` once, after the imports; ``{"pid": N}`` after a fork; ``{"exit": CODE}`` when that stage
+ended (``-N``: killed by signal N); ``{"error": MESSAGE}`` for a request that could not be served. One stage at a time.
 
 Forking is safe only from a process without threads that hold locks and without a CUDA context. So the server imports
 and nothing else: no tensor operation (OpenMP would start its pool), no CUDA query except through NVML.

@@ -95,7 +95,9 @@ class LineDisplay:
         left = progress.get("remainingSeconds")
         remaining = f"  {duration(left)} left" if isinstance(left, int | float) else ""
         numbers = figures(progress)
-        self._write(clean(f"  {self._stage:{self._width}}  {phase}{steps}{'  ' + numbers if numbers else ''}{remaining}"))
+        self._write(
+            clean(f"  {self._stage:{self._width}}  {phase}{steps}{'  ' + numbers if numbers else ''}{remaining}")
+        )
 
     def end(self, mark: str, text: str) -> None:
         self._write(clean(f"{mark} {self._stage:{self._width}}  {text}"))

@@ -16,7 +16,10 @@ def hold(path: Path, holder: str) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        free = any(_try(handle, fcntl.LOCK_EX) or time.sleep(0.02) for _ in range(3))  # a probe holds it for a moment
+        free = _try(handle, fcntl.LOCK_EX)
+        if not free:
+            time.sleep(0.05)  # perhaps only somebody's look at it, see is_held
+            free = _try(handle, fcntl.LOCK_EX)
         if free:
             os.ftruncate(handle, 0)
             os.pwrite(handle, holder.encode(), 0)
@@ -35,7 +38,7 @@ def wait_for(
     interval: float = 0.5,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[bool]:
-    """Hold the lock, waiting for it if need be; ``on_wait`` hears once who has it. Yields False if ``poll`` said stop."""
+    """Hold the lock, waiting for it if need be; ``on_wait`` hears once who has it. Yields False if ``poll`` ended it."""
     told = False
     while True:
         with hold(path, holder) as free:

@@ -1,4 +1,4 @@
-"""The local run's side of the fork server (``boresight-trainer serve``): start stages, signal them, learn how they ended."""
+"""The local run's side of the fork server (``boresight-trainer serve``): start stages, signal them, hear their end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_SECONDS = 30.0
 """From the start of the server's process to its socket; imports come after that."""
 
 
-class ServerLost(UserError):
+class ServerLostError(UserError):
     """The server ended by itself: it could not import, or was killed (most often for memory)."""
 
 
@@ -80,7 +80,7 @@ class StageServer:
     def wait(self, seconds: float) -> int | None:
         """The running stage's exit code (``-N``: killed by signal N), or None if it has not ended within ``seconds``.
 
-        Raises :class:`ServerLost`.
+        Raises :class:`ServerLostError`.
         """
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -91,7 +91,7 @@ class StageServer:
                     case {"ready": _}:
                         self._ready = True
                     case {"error": str(message)}:
-                        raise ServerLost(f"the stage could not be started: {message}")
+                        raise ServerLostError(f"the stage could not be started: {message}")
         return None
 
     def close(self) -> None:
@@ -115,7 +115,9 @@ class StageServer:
                 if self._process is not None and self._process.poll() is not None:
                     raise self._lost() from None
                 if time.monotonic() > deadline:
-                    raise ServerLost(f"the stage server did not start within {START_SECONDS:.0f} s; see {self._log}") from None
+                    raise ServerLostError(
+                        f"the stage server did not start within {START_SECONDS:.0f} s; see {self._log}"
+                    ) from None
                 time.sleep(0.02)
 
     def _send(self, request: dict[str, Any]) -> None:
@@ -140,10 +142,10 @@ class StageServer:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
-    def _lost(self) -> ServerLost:
+    def _lost(self) -> ServerLostError:
         code = self._process.wait() if self._process is not None else None
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        return ServerLost(f"the stage server {how}; its last lines are in {self._log}{_last_line(self._log)}")
+        return ServerLostError(f"the stage server {how}; its last lines are in {self._log}{_last_line(self._log)}")
 
 
 def _last_line(log: Path) -> str:
