@@ -6,13 +6,27 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 API_VERSION = "boresight.dev/v1alpha1"
 
@@ -68,6 +82,11 @@ class Contract(BaseModel):
     )
 
 
+def rules(*pairs: tuple[str, str]) -> ConfigDict:
+    """``model_config`` with CEL rules (expression, message) for the API server; a validator says the same in Python."""
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": [{"rule": r, "message": m} for r, m in pairs]})
+
+
 class FieldClass(StrEnum):
     """Whether a field says *what* is computed (it enters the key) or only *where and how* (it never does)."""
 
@@ -104,8 +123,11 @@ def parse_decimal(value: object) -> Decimal:
     """A decimal from an integer or a string. Floats are refused: ``2e-5`` in YAML is not exactly 2e-5."""
     if isinstance(value, Decimal):
         return value
+    if isinstance(value, float):
+        spelled = re.sub(r"e([+-]?)0+", r"e\1", repr(value)).replace("e+", "e")
+        raise ValueError(f'found the number {value}, write "{spelled}" with quotes')  # noqa: TRY004 pydantic's way
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f'found the number {value}, write "{value}" with quotes')  # noqa: TRY004 pydantic wants ValueError
+        raise ValueError(f'found {value}, expected a decimal such as "0.1" or "2e-5"')  # noqa: TRY004
     if isinstance(value, str) and not re.fullmatch(DECIMAL_PATTERN, value):
         raise ValueError(f'found "{value}", expected a decimal such as "0.1" or "2e-5"')
     return Decimal(value)
@@ -120,12 +142,55 @@ def format_decimal(value: Decimal) -> str:
     return format(value.normalize(_EXACT), "f") if value else "0"
 
 
+def int_or_string(pattern: str, max_length: int, **keywords: Any) -> WithJsonSchema:
+    """The schema of a value that is an integer or a string of the given form, as Kubernetes spells it."""
+    return WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": max_length, **keywords},
+        mode="validation",
+    )
+
+
 DecimalNumber = Annotated[
     Decimal,
-    BeforeValidator(parse_decimal, json_schema_input_type=int | str),
+    BeforeValidator(parse_decimal),
     PlainSerializer(format_decimal, return_type=str),
+    int_or_string(DECIMAL_PATTERN, 42),
 ]
 """A decimal in a document (integer or string); a :class:`decimal.Decimal` in Python, so ``float(x)`` is explicit."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """Bounds of a decimal, for pydantic and (as a CEL rule) for the API server."""
+
+    low: str
+    high: str
+    above: bool = False
+    """Whether ``low`` itself is out of bounds."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        low, high = (str(float(bound)) for bound in (self.low, self.high))
+        expression = f"double(self) {'>' if self.above else '>='} {low} && double(self) <= {high}"
+        return {**handler(schema), "x-kubernetes-validations": [{"rule": expression, "message": self._expected()}]}
+
+    def _expected(self) -> str:
+        if self.above:
+            return f"expected a number above {self.low} and at most {self.high}"
+        return f"expected a number from {self.low} to {self.high}"
+
+    def _check(self, value: Decimal) -> Decimal:
+        if not (Decimal(self.low) <= value <= Decimal(self.high)) or (self.above and value == Decimal(self.low)):
+            raise ValueError(f"found {format_decimal(value)}, {self._expected()}")
+        return value
+
+
+Positive = Annotated[DecimalNumber, Between("0", "1000000", above=True)]
+NonNegative = Annotated[DecimalNumber, Between("0", "1000000")]
+Fraction = Annotated[DecimalNumber, Between("0", "1")]
+Percent = Annotated[DecimalNumber, Between("0", "100")]
 
 
 def semantic_form(value: Any) -> Any:

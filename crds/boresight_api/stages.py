@@ -29,7 +29,8 @@ from .base import (
     semantic,
     semantic_form,
 )
-from .pins import MAX_SOURCES, Pin
+from .pins import MAX_SOURCES, Pin, Revision
+from .recipe import CRITIQUE_REQUEST, REFINEMENT_REQUEST
 
 
 class Task(StrEnum):
@@ -148,6 +149,8 @@ class Input(Contract):
     """Key of the stage that makes it; absent for a source."""
     digest: Digest | None = semantic(None)
     """Content digest of a source; absent for an artifact of this plan."""
+    revision: Revision | None = operational(None)
+    """Commit to read; the digest is what identifies it."""
 
 
 class ModelInput(Input):
@@ -237,14 +240,9 @@ class Training(Contract):
 class Templates(Contract):
     """The words around critique and refinement. ``{prompt}``, ``{response}`` and ``{critique}`` are replaced."""
 
-    critique_request: LongText = semantic(
-        "##Prompt: {prompt}\n\n##Response: {response}\n\n"
-        "Give a critique of this response and advice for its refinement."
-    )
+    critique_request: LongText = semantic(CRITIQUE_REQUEST)
     """User turn that asks the feedback model for language feedback (critique and refinement advice)."""
-    refinement_request: LongText = semantic(
-        "{critique}\n\nRewrite your response by this feedback. Give only the new response."
-    )
+    refinement_request: LongText = semantic(REFINEMENT_REQUEST)
     """User turn, after x and y, that asks the initial model for the refined response y*."""
 
 
@@ -478,14 +476,12 @@ class EvaluateConfig(Contract):
     """The run's seed."""
 
 
-StageConfig = Annotated[SftConfig | SynthesisConfig | DpoConfig | EvaluateConfig, Field(discriminator="recipe")]
+AnyConfig = SftConfig | SynthesisConfig | DpoConfig | EvaluateConfig
+StageConfig = Annotated[AnyConfig, Field(discriminator="recipe")]
 """Configurations of keyed stages that this release can run."""
 
-RECIPE_VERSIONS: dict[str, int] = {"sft": 1, "synthesize": 1, "dpo": 1, "evaluate": 1}
-"""The newest version of each recipe; a result-changing edit of a recipe raises it."""
 
-
-def stage_key(config: SftConfig | SynthesisConfig | DpoConfig | EvaluateConfig, version: int) -> str:
+def stage_key(config: AnyConfig, version: int) -> str:
     """The input-addressed key of a stage."""
     return key_of(config.recipe, version, semantic_form(config))
 

@@ -1,0 +1,412 @@
+"""The part of a pod's template that a run may set: Kubernetes' own fields, under Kubernetes' own names.
+
+Exactly these exist. Host access, service accounts, security contexts, schedulerName, nodeName and further containers
+are left out on purpose: a run namespace is a tenant.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, StringConstraints, model_validator
+
+from .base import Contract, ShortText, int_or_string, operational, rules
+
+LABEL_KEY_PATTERN = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+QUANTITY_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,3})?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
+RESERVED_ENV_PATTERN = r"^(BORESIGHT_|LD_|PYTHON|MASTER_|RANK$)"
+
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY_PATTERN, min_length=1, max_length=317)]
+LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE_PATTERN, max_length=63)]
+ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_NAME_PATTERN, min_length=1, max_length=253)]
+AnnotationValue = Annotated[str, StringConstraints(max_length=4096)]
+MountPath = Annotated[str, StringConstraints(pattern=r"^/[^:\x00]*$", min_length=1, max_length=512)]
+VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+FileKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+
+
+def _quantity_text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f'found {value}, expected a quantity such as "64" or 800Gi')  # noqa: TRY004
+    return str(value)
+
+
+Quantity = Annotated[
+    str,
+    StringConstraints(pattern=QUANTITY_PATTERN, max_length=24),
+    BeforeValidator(_quantity_text),
+    int_or_string(QUANTITY_PATTERN, 24),
+]
+"""A Kubernetes quantity."""
+
+
+class SelectorOperator(StrEnum):
+    """Operators of label expressions."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+    GT = "Gt"
+    LT = "Lt"
+
+
+class SelectorRequirement(Contract):
+    """One expression over labels."""
+
+    key: LabelKey = operational()
+    """Label."""
+    operator: SelectorOperator = operational()
+    """How it compares (Gt and Lt: nodes only)."""
+    values: tuple[LabelValue, ...] = operational((), max_length=64)
+    """With what."""
+
+
+class LabelSelector(Contract):
+    """Which pods."""
+
+    match_labels: dict[LabelKey, LabelValue] = operational(default_factory=dict, max_length=32)
+    """All of these labels."""
+    match_expressions: tuple[SelectorRequirement, ...] = operational((), max_length=16)
+    """All of these expressions."""
+
+
+class NodeSelectorTerm(Contract):
+    """Which nodes: all expressions must hold."""
+
+    match_expressions: tuple[SelectorRequirement, ...] = operational((), max_length=16)
+    """Over labels."""
+    match_fields: tuple[SelectorRequirement, ...] = operational((), max_length=16)
+    """Over fields."""
+
+
+class NodeSelector(Contract):
+    """Which nodes: one of the terms must hold."""
+
+    node_selector_terms: tuple[NodeSelectorTerm, ...] = operational(min_length=1, max_length=16)
+    """The terms."""
+
+
+class PreferredNodes(Contract):
+    """Nodes that are preferred."""
+
+    weight: int = operational(ge=1, le=100)
+    """How much."""
+    preference: NodeSelectorTerm = operational()
+    """Which."""
+
+
+class NodeAffinity(Contract):
+    """Which nodes a pod needs or prefers."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = operational(None)
+    """Needed."""
+    preferred_during_scheduling_ignored_during_execution: tuple[PreferredNodes, ...] = operational((), max_length=16)
+    """Preferred."""
+
+
+class PodAffinityTerm(Contract):
+    """Pods, and what being near them means."""
+
+    label_selector: LabelSelector | None = operational(None)
+    """Which pods of the run's namespace."""
+    topology_key: LabelKey = operational()
+    """Node label whose equality means near."""
+    match_label_keys: tuple[LabelKey, ...] = operational((), max_length=8)
+    """Labels of the pod itself that the others must share."""
+
+
+class PreferredPods(Contract):
+    """Pods whose nearness is preferred."""
+
+    weight: int = operational(ge=1, le=100)
+    """How much."""
+    pod_affinity_term: PodAffinityTerm = operational()
+    """Which."""
+
+
+class PodAffinity(Contract):
+    """Which pods a pod needs or prefers near (or, in anti-affinity, far)."""
+
+    required_during_scheduling_ignored_during_execution: tuple[PodAffinityTerm, ...] = operational((), max_length=8)
+    """Needed."""
+    preferred_during_scheduling_ignored_during_execution: tuple[PreferredPods, ...] = operational((), max_length=8)
+    """Preferred."""
+
+
+class Affinity(Contract):
+    """Scheduling constraints."""
+
+    node_affinity: NodeAffinity | None = operational(None)
+    """Towards nodes."""
+    pod_affinity: PodAffinity | None = operational(None)
+    """Towards pods."""
+    pod_anti_affinity: PodAffinity | None = operational(None)
+    """Away from pods."""
+
+
+class WhenUnsatisfiable(StrEnum):
+    """What to do with a pod that would break the spread."""
+
+    DO_NOT_SCHEDULE = "DoNotSchedule"
+    SCHEDULE_ANYWAY = "ScheduleAnyway"
+
+
+class TopologySpreadConstraint(Contract):
+    """How pods spread over a topology."""
+
+    max_skew: int = operational(ge=1, le=10_000)
+    """Largest difference in pods between two domains."""
+    topology_key: LabelKey = operational()
+    """Node label that names the domain."""
+    when_unsatisfiable: WhenUnsatisfiable = operational()
+    """What to do when it cannot hold."""
+    label_selector: LabelSelector | None = operational(None)
+    """Which pods are counted."""
+    min_domains: int | None = operational(None, ge=1, le=10_000)
+    """Fewest domains."""
+    match_label_keys: tuple[LabelKey, ...] = operational((), max_length=8)
+    """Labels of the pod itself that the counted pods share."""
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration matches."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """Effects of a taint."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(Contract):
+    """A taint that the pods tolerate; only as the namespace's settings allow."""
+
+    key: LabelKey | None = operational(None)
+    """The taint's key. Absent: all."""
+    operator: TolerationOperator | None = operational(None)
+    """Default Equal."""
+    value: LabelValue | None = operational(None)
+    """The taint's value."""
+    effect: TaintEffect | None = operational(None)
+    """The taint's effect. Absent: all."""
+    toleration_seconds: int | None = operational(None, ge=0, le=31_536_000)
+    """With NoExecute: for how long."""
+
+
+class LocalObject(Contract):
+    """An object of the run's namespace."""
+
+    name: ObjectName = operational()
+    """Its name."""
+
+
+class KeyReference(Contract):
+    """One key of a ConfigMap or Secret of the run's namespace."""
+
+    name: ObjectName = operational()
+    """The object's name."""
+    key: FileKey = operational()
+    """The key."""
+    optional: bool | None = operational(None)
+    """Whether it may be missing."""
+
+
+class EnvSource(Contract):
+    """Where the value of a variable comes from."""
+
+    config_map_key_ref: KeyReference | None = operational(None)
+    """A ConfigMap's key."""
+    secret_key_ref: KeyReference | None = operational(None)
+    """A Secret's key."""
+
+
+class EnvVar(Contract):
+    """An environment variable of the stage's container."""
+
+    model_config = rules(
+        (f"!self.name.matches('{RESERVED_ENV_PATTERN}')", "BORESIGHT_*, LD_*, PYTHON*, MASTER_* and RANK are reserved"),
+        ("!(has(self.value) && has(self.valueFrom))", "expected value or valueFrom, not both"),
+    )
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)] = operational()
+    """Its name; not BORESIGHT_*, LD_*, PYTHON*, MASTER_* or RANK."""
+    value: Annotated[str, StringConstraints(max_length=4096)] | None = operational(None)
+    """Its value."""
+    value_from: EnvSource | None = operational(None)
+    """Where its value comes from."""
+
+    @model_validator(mode="after")
+    def _is_allowed(self) -> EnvVar:
+        if re.match(RESERVED_ENV_PATTERN, self.name):
+            raise ValueError(f'name: found "{self.name}"; BORESIGHT_*, LD_*, PYTHON*, MASTER_* and RANK are reserved')
+        if self.value is not None and self.value_from is not None:
+            raise ValueError("found value and valueFrom, expected one of the two")
+        return self
+
+
+class VolumeMount(Contract):
+    """Where a volume appears."""
+
+    name: VolumeName = operational()
+    """The volume."""
+    mount_path: MountPath = operational()
+    """Absolute path in the container."""
+    sub_path: ShortText | None = operational(None)
+    """Part of the volume."""
+    read_only: bool | None = operational(None)
+    """Whether it may not be written."""
+
+
+class KeyToPath(Contract):
+    """A key as a file."""
+
+    key: FileKey = operational()
+    """The key."""
+    path: ShortText = operational()
+    """Relative path."""
+    mode: int | None = operational(None, ge=0, le=511)
+    """Permission bits."""
+
+
+class ConfigMapVolume(Contract):
+    """A ConfigMap as files."""
+
+    name: ObjectName = operational()
+    """The ConfigMap."""
+    items: tuple[KeyToPath, ...] = operational((), max_length=64)
+    """Which keys. Absent: all."""
+    default_mode: int | None = operational(None, ge=0, le=511)
+    """Permission bits."""
+    optional: bool | None = operational(None)
+    """Whether it may be missing."""
+
+
+class SecretVolume(Contract):
+    """A Secret as files."""
+
+    secret_name: ObjectName = operational()
+    """The Secret."""
+    items: tuple[KeyToPath, ...] = operational((), max_length=64)
+    """Which keys. Absent: all."""
+    default_mode: int | None = operational(None, ge=0, le=511)
+    """Permission bits."""
+    optional: bool | None = operational(None)
+    """Whether it may be missing."""
+
+
+class EmptyDirMedium(StrEnum):
+    """What an empty directory lies on."""
+
+    MEMORY = "Memory"
+
+
+class EmptyDirVolume(Contract):
+    """An empty directory of the pod."""
+
+    medium: EmptyDirMedium | None = operational(None)
+    """Memory, or absent: the node's disk."""
+    size_limit: Quantity | None = operational(None)
+    """Upper bound."""
+
+
+class ClaimVolume(Contract):
+    """A PersistentVolumeClaim."""
+
+    claim_name: ObjectName = operational()
+    """The claim."""
+    read_only: bool | None = operational(None)
+    """Whether it may not be written."""
+
+
+class CsiVolume(Contract):
+    """An inline volume of a CSI driver."""
+
+    driver: ObjectName = operational()
+    """The driver."""
+    fs_type: ShortText | None = operational(None)
+    """File system."""
+    read_only: bool | None = operational(None)
+    """Whether it may not be written."""
+    volume_attributes: dict[ShortText, ShortText] = operational(default_factory=dict, max_length=32)
+    """The driver's own attributes."""
+    node_publish_secret_ref: LocalObject | None = operational(None)
+    """The driver's Secret."""
+
+
+class Volume(Contract):
+    """A volume of one of five kinds."""
+
+    model_config = rules(
+        (
+            "[has(self.configMap), has(self.secret), has(self.emptyDir), has(self.persistentVolumeClaim),"
+            " has(self.csi)].exists_one(x, x)",
+            "expected exactly one of configMap, secret, emptyDir, persistentVolumeClaim, csi",
+        ),
+    )
+
+    name: VolumeName = operational()
+    """Its name."""
+    config_map: ConfigMapVolume | None = operational(None)
+    """A ConfigMap."""
+    secret: SecretVolume | None = operational(None)
+    """A Secret."""
+    empty_dir: EmptyDirVolume | None = operational(None)
+    """An empty directory."""
+    persistent_volume_claim: ClaimVolume | None = operational(None)
+    """A claim."""
+    csi: CsiVolume | None = operational(None)
+    """An inline CSI volume."""
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Volume:
+        kinds: tuple[Any, ...] = (
+            self.config_map,
+            self.secret,
+            self.empty_dir,
+            self.persistent_volume_claim,
+            self.csi,
+        )
+        if sum(kind is not None for kind in kinds) != 1:
+            raise ValueError("expected exactly one of configMap, secret, emptyDir, persistentVolumeClaim, csi")
+        return self
+
+
+class PodTemplate(Contract):
+    """What a run may set of its pods. Our own labels and security context win over everything."""
+
+    labels: dict[LabelKey, LabelValue] = operational(default_factory=dict, max_length=32)
+    """Labels."""
+    annotations: dict[LabelKey, AnnotationValue] = operational(default_factory=dict, max_length=32)
+    """Annotations."""
+    node_selector: dict[LabelKey, LabelValue] = operational(default_factory=dict, max_length=32)
+    """Node labels that must match."""
+    affinity: Affinity | None = operational(None)
+    """Scheduling constraints."""
+    topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = operational((), max_length=8)
+    """How pods spread."""
+    tolerations: tuple[Toleration, ...] = operational((), max_length=32)
+    """Taints that are tolerated; as the namespace's settings allow."""
+    priority_class_name: ObjectName | None = operational(None)
+    """Priority class; as the namespace's settings allow."""
+    runtime_class_name: ObjectName | None = operational(None)
+    """Runtime class; as the namespace's settings allow."""
+    image: Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=512)] | None = operational(None)
+    """Trainer image; as the namespace's settings allow. Default: the settings'."""
+    image_pull_secrets: tuple[LocalObject, ...] = operational((), max_length=8)
+    """Secrets for pulling it."""
+    env: tuple[EnvVar, ...] = operational((), max_length=64)
+    """Environment variables."""
+    volume_mounts: tuple[VolumeMount, ...] = operational((), max_length=32)
+    """Where volumes appear."""
+    volumes: tuple[Volume, ...] = operational((), max_length=32)
+    """Volumes."""
