@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from ..data.packing import pack_step
 from ..engine.memory import CPU_BUDGET, GPU_BUDGET
+from ..generation.batches import generation_batches
+from ..generation.generator import GenerationRequest
 from ..generation.hf import TransformersGenerator
-from ..generation.request import GenerationRequest
 from ..generation.seeds import derive_seed
 from ..models.batch import Sample, Segment, build_pack
 from ..models.chat import ChatTokenizer
@@ -87,14 +88,11 @@ class LoadedModel:
         Raises StageFailure (InvalidData) for a prompt that leaves no room for ``maxTokens``.
         """
         requests = [self._request(ask, sampling, purpose) for ask in asks]
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), i))
-        size = self._config.batch_size
+        lengths = [len(request.prompt_ids) for request in requests]
         answers: dict[int, Answer] = {}
         self._context.progress.phase(f"generate {purpose}", len(requests))
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            for index, answer in zip(batch, self._generate_batch([requests[i] for i in batch], sampling), strict=True):
-                answers[index] = answer
+        for batch in generation_batches(lengths, self._config.batch_size):
+            answers.update(zip(batch, self._generate_batch([requests[i] for i in batch], sampling), strict=True))
             self._context.progress.advance(len(answers))
         return [answers[i] for i in range(len(requests))]
 

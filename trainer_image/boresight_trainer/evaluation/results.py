@@ -1,8 +1,8 @@
 """Result files in lm-evaluation-harness' layout, and the rows that a run's status shows. Pure but for :func:`write`.
 
-A suite is a task, a slice of it a subtask. The harness evaluates one model a file; we compare several, so what it calls
-the *filter* of a metric names the model (``constraintShare,policy``) or the pair (``winRate,policy-vs-initial``). Beside
-``<metric>`` and ``<metric>_stderr`` stand ``_low``, ``_high`` (95%), ``_n`` and ``_invalid``.
+A suite is a task, a slice of it a subtask. The harness evaluates one model a file; we compare several, so what it
+calls the *filter* of a metric names the model (``constraintShare,policy``) or the pair (``winRate,policy-vs-initial``).
+Beside ``<metric>`` and ``<metric>_stderr`` stand ``_low``, ``_high`` (95%), ``_n`` and ``_invalid``.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def results_document(
 ) -> dict[str, Any]:
     """The content of ``results.json``.
 
-    ``configuration`` is the stage's semantic form; ``models[name]`` says what each model is (identity, template digest);
-    ``date`` is in seconds since 1970, as in the harness.
+    ``configuration`` is the stage's semantic form; ``models[name]`` says what each model is (identity, template
+    digest); ``date`` is in seconds since 1970, as in the harness.
     """
     return {
         "results": {task: scores for result in results for task, scores in _tasks(result).items()},
