@@ -1,0 +1,69 @@
+"""Pin sources: find out which bytes a URI means now, so that the run's keys can be computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from boresight_api.outcome import FailureClass, StageFailure
+from boresight_api.pins import Pin, licence_label, source_id
+
+from . import hub
+from .digests import DigestCache, content_digest
+from .file import FileStore
+from .inputs import embedded_name, existing, unsupported
+from .layout import file_path
+from .references import read_tag
+
+_LICENCE = re.compile(r"^licen[sc]e:\s*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+_TAG = "artifact://tags/"
+
+
+def pin(
+    uri: str,
+    *,
+    revision: str | None = None,
+    files: Sequence[str] = (),
+    store: FileStore | None = None,
+    base: Path | None = None,
+    cache: DigestCache | None = None,
+) -> Pin:
+    """What ``uri`` means now: the content's digest, or the key that a tag names in ``store``.
+
+    ``base`` is the manifest's folder, for relative ``file://`` URIs. Raises :class:`StageFailure`.
+    """
+    identity = source_id(uri, revision, files)
+    scheme = urlsplit(uri).scheme
+    if scheme == "file":
+        path = existing(file_path(uri, base), uri)
+        for name in files:
+            existing(path / name, f"{uri}: files: {name}")
+        digest = content_digest(path, files, cache or DigestCache())
+        return Pin(id=identity, digest=digest, licence=licence_of(path))
+    if scheme == "hf":
+        reference = hub.resolve(hub.HubReference.parse(uri).at(revision))
+        return Pin(id=identity, digest=reference.digest, revision=reference.revision)
+    if scheme == "embedded":
+        from boresight_trainer.models import embedded
+
+        return Pin(id=identity, digest=embedded.digest(embedded_name(uri)))
+    if uri.startswith(_TAG):
+        if store is None:
+            raise StageFailure(FailureClass.INVALID_CONFIG, f"{uri}: a tag needs the run's store to be read")
+        return Pin(id=identity, key=read_tag(store, uri.removeprefix(_TAG)))
+    raise unsupported(uri)
+
+
+def licence_of(path: Path) -> str | None:
+    """The licence that the README beside a source states in its front matter, if it does."""
+    readme = (path if path.is_dir() else path.parent) / "README.md"
+    try:
+        text = readme.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    if not text.startswith("---"):
+        return None
+    match = _LICENCE.search(text.split("---", 2)[1])
+    return licence_label(match[1].strip("'\"")) if match else None
