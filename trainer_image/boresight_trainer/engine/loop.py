@@ -148,7 +148,7 @@ class Trainer:
             pack = build_pack([self.samples[i] for i in batch], self.device)
             with self._autocast():
                 loss, sums = self.objective.loss(self.scorer(pack), batch)
-            (loss / count).backward()
+            torch.autograd.backward(loss / count)
             for name, value in {"loss": loss.detach(), **sums}.items():
                 totals[name] = totals.get(name, torch.zeros((), device=self.device)) + value / count
             tokens += pack.num_tokens

@@ -61,7 +61,7 @@ class DpoObjective:
             parts = [
                 part.double().sum()
                 for sample, scores in zip(samples, reference, strict=True)
-                for part in scores.split(sample.response_lengths)
+                for part in torch.split(scores, list(sample.response_lengths))
             ]
             self._sums = torch.stack(parts).view(-1, 2).float().to(device)
 

@@ -27,10 +27,9 @@ def sample_hash(sample: Sample) -> str:
     """SHA-256 over tokens, structure and scored spans of a sample."""
     digest = hashlib.sha256()
     for segment in sample.segments:
-        digest.update(
-            np.array([len(segment.tokens), segment.scored_from, -1 if segment.parent is None else segment.parent])
-        )
-        digest.update(np.ascontiguousarray(segment.tokens, dtype=np.int32))
+        parent = -1 if segment.parent is None else segment.parent
+        digest.update(f"{len(segment.tokens)},{segment.scored_from},{parent};".encode())
+        digest.update(np.ascontiguousarray(segment.tokens, dtype=np.int32).tobytes())
     return digest.hexdigest()
 
 

@@ -17,9 +17,8 @@ from ..engine.reference import ReferenceCache, reference_scores
 from ..models.attention import PACKED
 from ..models.batch import Sample
 from ..models.chat import ChatTokenizer
-from ..models.export import export_model
 from ..stage import StageContext, StageResult
-from .training import Learner, keep_fitting, load_chat, load_learner, make_trainer
+from .training import Learner, export, keep_fitting, load_chat, load_learner, longest_conversation, make_trainer
 
 
 def run(context: StageContext, config: DpoConfig) -> StageResult:
@@ -28,7 +27,7 @@ def run(context: StageContext, config: DpoConfig) -> StageResult:
     pairs, invalid, sources = read_samples(context, config, chat)
     samples = keep_fitting(
         pairs,
-        max_length=config.training.max_length,
+        max_length=longest_conversation(context, config),
         max_invalid_percent=float(config.max_invalid_percent),
         invalid_before=invalid,
     )
@@ -37,14 +36,7 @@ def run(context: StageContext, config: DpoConfig) -> StageResult:
     objective = DpoObjective(samples, reference, config.dpo, next(learner.scorer.parameters()).device)
     trainer = make_trainer(context, learner, samples, objective, config.training, config.seed)
     trainer.train()
-    export_model(
-        learner.scorer.model,
-        learner.folder,
-        context.output,
-        chat=chat,
-        form=config.export,
-        precision=config.export_precision,
-    )
+    export(context, config, learner)
     metrics = {
         "pairs": len(samples),
         "invalidRows": invalid,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..engine.loop import Limits, Objective, Trainer
 from ..engine.lora import prepare_parameters
 from ..models.batch import Sample, build_pack
 from ..models.chat import ChatTokenizer
+from ..models.export import export_model
 from ..models.loading import load_causal_lm
 from ..models.scorer import Scorer, self_check
 from ..stage import StageContext
@@ -75,6 +77,25 @@ def load_learner(
     plan = memory.plan_memory(shape, budget, compute_bytes=compute_bytes).describe()
     log.info("memory plan: %s", plan)
     return Learner(folder, chat, scorer, budget, plan)
+
+
+def export(context: StageContext, config: SftConfig | DpoConfig, learner: Learner) -> None:
+    """Write the trained model into the artifact, ready for ``from_pretrained``."""
+    export_model(
+        learner.scorer.model,
+        learner.folder,
+        context.output,
+        chat=learner.chat,
+        form=config.export,
+        precision=config.export_precision,
+    )
+
+
+def longest_conversation(context: StageContext, config: SftConfig | DpoConfig) -> int:
+    """``training.maxLength``, or the model's context where that is shorter."""
+    document = json.loads((context.inputs.path(config.model) / "config.json").read_text(encoding="utf-8"))
+    positions = document.get("text_config", document).get("max_position_embeddings", config.training.max_length)
+    return min(config.training.max_length, int(positions))
 
 
 def make_trainer(
