@@ -40,7 +40,7 @@ def split_language_feedback(text: str) -> tuple[str, str | None] | Unparsable:
     """
     sections: dict[str, str] = {}
     headings = list(_HEADING.finditer(text))
-    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+    for heading, following in zip(headings, [*headings[1:], None], strict=False):
         name = (heading["name"] or heading["alone"]).lower()
         if name in sections:
             return Unparsable.REPEATED_HEADING
