@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import StringConstraints, model_validator
@@ -52,3 +53,18 @@ class Pin(Contract):
         if (self.digest is None) == (self.key is None):
             raise ValueError("expected exactly one of digest and key")
         return self
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that a run reads from outside, and that ``prepare`` pins."""
+
+    id: str
+    """:func:`source_id`."""
+    name: str
+    """Its first role: ``model``, ``feedback``, ``feedback-2``, ``holdout``, ``prompts``, ``warm-start``, ..."""
+    uri: str
+    revision: str | None
+    files: tuple[str, ...]
+    digest: str | None
+    """What the manifest says it must be; ``prepare`` verifies it."""

@@ -6,11 +6,12 @@ the recipe's version are all that a key hashes, so whatever is not in here canno
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, StringConstraints
 
 from .artifact import key_of
 from .base import (
@@ -481,6 +482,18 @@ StageConfig = Annotated[AnyConfig, Field(discriminator="recipe")]
 """Configurations of keyed stages that this release can run."""
 
 
+def inputs_of(value: object, role: str = "") -> Iterator[tuple[str, Input]]:
+    """Every input in a configuration, with the path of fields that leads to it."""
+    if isinstance(value, Input):
+        yield role, value
+    elif isinstance(value, Contract):
+        for name, info in type(value).model_fields.items():
+            yield from inputs_of(getattr(value, name), f"{role}.{info.alias or name}".lstrip("."))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from inputs_of(item, f"{role}[{index}]")
+
+
 def stage_key(config: AnyConfig, version: int) -> str:
     """The input-addressed key of a stage."""
     return key_of(config.recipe, version, semantic_form(config))
@@ -499,6 +512,9 @@ class RunReference(Contract):
     """UID; locally a hash of the manifest's path."""
 
 
+LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
 class Execution(Contract):
     """Where and how a stage runs. Nothing here enters a key."""
 
@@ -508,6 +524,8 @@ class Execution(Contract):
     """Number of this attempt."""
     token_budget: int | Literal["Auto"] = operational("Auto")
     """Tokens of one micro-batch; Auto chooses from the memory plan."""
+    token_budget_halvings: int = operational(0, ge=0, le=8)
+    """How often the budget is halved: once after an attempt ran out of memory. Same steps, same key."""
     threads: int | None = operational(None, ge=1)
     """CPU threads; absent: all cores."""
     checkpoint_every_seconds: int = operational(600, ge=1)
@@ -518,9 +536,9 @@ class Execution(Contract):
     """From SIGTERM to SIGKILL."""
     progress_port: int | None = operational(None, ge=0, le=65535)
     """Port of /metrics and /progress; 0: any free port; absent: none."""
-    progress_file: ShortText | None = operational(None)
+    progress_file: LocalPath | None = operational(None)
     """Local runs: file that is replaced with the /progress document whenever it changes."""
-    outcome_file: ShortText = operational("/dev/termination-log")
+    outcome_file: LocalPath = operational("/dev/termination-log")
     """Where the outcome is written."""
     log_every_steps: int = operational(1, ge=1)
     """Host syncs happen only on these steps."""
