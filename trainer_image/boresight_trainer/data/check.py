@@ -144,7 +144,9 @@ def check(
         tokens=tokens,
         problems=_problems(errors),
         duplicate_prompts=_duplicates((row_id, content_of(prompt)) for row_id, prompt in prompts.items()),
-        duplicate_records=_duplicates((place, _content(record)) for place, record in records),
+        duplicate_records=_duplicates(
+            (place, _content(record)) for place, record in records if not isinstance(record, Prompt)
+        ),
         holdout_rows=len(kept),
         holdout_places=tuple(kept[:FIRST]),
     )
@@ -231,7 +233,7 @@ class _TokenCounter:
         self._chat = ChatTokenizer.from_folder(tokenizer)
         self._max_length = max_length
         self._lengths: dict[str, dict[str, int]] = defaultdict(dict)
-        self._too_long: dict[str, InvalidRow] = {}
+        self._too_long: dict[tuple[str, str], InvalidRow] = {}
 
     @property
     def lengths(self) -> dict[str, list[int]]:
@@ -240,7 +242,7 @@ class _TokenCounter:
 
     @property
     def too_long(self) -> list[InvalidRow]:
-        """One error a row that has a conversation longer than the limit."""
+        """One error a row and kind of conversation that is longer than the limit."""
         return list(self._too_long.values())
 
     def add(self, place: str, record: Record) -> None:
@@ -253,7 +255,7 @@ class _TokenCounter:
         if self._max_length is not None and whole > self._max_length:
             file, _, number = place.rpartition(":")
             error = InvalidRow(file, int(number), f"length of the {name}", f"{whole} tokens", f"<= {self._max_length}")
-            self._too_long.setdefault(place, error)
+            self._too_long.setdefault((place, name), error)
 
     def _conversation(self, record: Record) -> tuple[str, int]:
         count = self._chat.prompt_ids, self._chat.response_ids

@@ -49,7 +49,7 @@ class Inputs:
         return path
 
     def _hub(self, value: Input) -> Path:
-        reference = hub.resolve(hub.HubReference.parse(value.uri))
+        reference = hub.resolve(hub.HubReference.parse(value.uri).at(value.revision))
         _compare(value, reference.digest)
         return hub.download(reference, _patterns(value))
 

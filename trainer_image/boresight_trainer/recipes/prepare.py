@@ -1,0 +1,274 @@
+"""prepare: the eyes of a run. Pins its sources, checks its data, probes its store, finds finished work. No torch.
+
+It has no key and publishes nothing; its outcome carries what it found. It runs again whenever somebody wants to know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from boresight_api.kinds import Run
+from boresight_api.manifest import parse_manifest
+from boresight_api.outcome import (
+    ExitCode,
+    FailureClass,
+    Outcome,
+    OutcomeStatus,
+    PrepareReport,
+    StageFailure,
+    StageFinding,
+    StageState,
+    exit_code_of,
+    message_text,
+)
+from boresight_api.pins import Pin, Source
+from boresight_api.plan import Plan, plan, sources
+from boresight_api.problems import ProblemsError
+from boresight_api.stages import (
+    AnyConfig,
+    DataInput,
+    DpoConfig,
+    EvaluateConfig,
+    HoldoutSplit,
+    ModelInput,
+    Prepare,
+    SftConfig,
+    SftTarget,
+    SuiteName,
+    SynthesisConfig,
+    inputs_of,
+)
+from pydantic import ValidationError
+
+from ..data import mixture
+from ..data.uses import Use
+from ..models.chat import ChatTokenizer
+from ..store.file import FileStore
+from ..store.inputs import Inputs
+from ..store.pins import pin
+from ..store.references import write_refs
+from ..telemetry.logs import set_up as set_up_logs
+
+log = logging.getLogger(__name__)
+
+STAGE_NAME = "prepare"
+LOCAL_CLUSTER = "local"
+
+_LOADERS: dict[Use, Callable[..., mixture.Rows[Any]]] = {
+    Use.PROMPTS: mixture.load_prompts,
+    Use.DEMONSTRATIONS: mixture.load_demonstrations,
+    Use.FEEDBACK: mixture.load_feedback,
+    Use.PREFERENCES: mixture.load_preferences,
+}
+
+
+def add_prepare_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``prepare`` to the trainer's commands."""
+    parser = commands.add_parser("prepare", help="pin a run's sources, check its data, look into its store")
+    parser.add_argument("document", type=Path, metavar="PREPARE.JSON")
+    parser.set_defaults(command=lambda options: run_prepare(options.document))
+
+
+def run_prepare(path: Path) -> int:
+    """Do what the document at ``path`` says; write the outcome; return the exit code."""
+    set_up_logs()
+    try:
+        document = Prepare.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        log.error("%s: %s", path, error)  # noqa: TRY400 the fault is the document's, a traceback says nothing
+        return ExitCode.INVALID_CONFIG
+    outcome = _outcome(document)
+    outcome_file = Path(document.execution.outcome_file)
+    outcome_file.parent.mkdir(parents=True, exist_ok=True)
+    outcome_file.write_bytes(outcome.to_bytes())
+    if outcome.failure_class is None:
+        return ExitCode.DONE
+    log.error("%s: %s", outcome.failure_class, outcome.message)
+    return exit_code_of(outcome.failure_class)
+
+
+def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
+    """What the run's plan is, and what of it exists. ``cache`` as in :class:`Inputs`.
+
+    Raises :class:`StageFailure` for the first thing that would make a later stage fail.
+    """
+    store = FileStore(document.execution.storage)
+    store.probe()
+    run, wanted = _parsed(document.manifest)
+    held = {earlier.id: earlier for earlier in document.pins}
+    pins = {source.id: _pin(source, held.get(source.id), store) for source in wanted}
+    made = plan(run, pins)
+    inputs = Inputs(store, cache)
+    _check_models(made, inputs)
+    rows = _check_data(made, inputs)
+    pins = {identity: _with_rows(found, rows) for identity, found in pins.items()}
+    keys = {stage.name: _known(stage.name, stage.key) for stage in made.stages}
+    write_refs(store, cluster=LOCAL_CLUSTER, namespace=document.run.namespace, run=document.run.uid, keys=keys.values())
+    return PrepareReport(
+        plan=_known("the plan", made.digest),
+        pins=tuple(pins[source.id] for source in made.sources),
+        stages=tuple(_finding(store, name, key, document.run.uid) for name, key in keys.items()),
+    )
+
+
+def _outcome(document: Prepare) -> Outcome:
+    try:
+        return Outcome(status=OutcomeStatus.SUCCEEDED, stage=STAGE_NAME, prepare=prepare(document))
+    except StageFailure as failure:
+        return _failed(failure.failure, failure.message)
+    except OSError as error:
+        log.exception("input or output failed")
+        return _failed(FailureClass.INFRASTRUCTURE, f"{type(error).__name__}: {error}")
+    except Exception as error:
+        log.exception("prepare failed")
+        return _failed(FailureClass.ERROR, f"{type(error).__name__}: {error}")
+
+
+def _failed(failure: FailureClass, message: str) -> Outcome:
+    return Outcome(status=OutcomeStatus.FAILED, stage=STAGE_NAME, failure_class=failure, message=message_text(message))
+
+
+def _parsed(manifest: Mapping[str, Any]) -> tuple[Run, Sequence[Source]]:
+    try:
+        run = parse_manifest(manifest)
+        return run, sources(run)
+    except ProblemsError as error:
+        raise StageFailure(FailureClass.INVALID_CONFIG, str(error)) from error
+
+
+# -- sources ---------------------------------------------------------------------------------------------------------
+
+
+def _pin(source: Source, held: Pin | None, store: FileStore) -> Pin:
+    """The pin of a source; what the manifest or an earlier pin says must still be true."""
+    if held is not None and held.key is not None:
+        return held  # a tag is resolved once, like a revision
+    revision = source.revision if held is None or held.revision is None else held.revision
+    found = pin(source.uri, revision=revision, files=source.files, store=store)
+    found = found.model_copy(update={"id": source.id})
+    for says, expected in (("the manifest", source.digest), ("the first plan", held.digest if held else None)):
+        if expected is not None and found.digest is not None and found.digest != expected:
+            raise StageFailure(
+                FailureClass.INVALID_DATA,
+                f"{source.name}: {source.uri}: found {found.digest}, {says} says {expected}: the source changed. "
+                "Restore it; or, if the change is meant, name another uri or revision, or run `boresight pin --update`",
+            )
+    return found
+
+
+def _with_rows(found: Pin, rows: Mapping[str, int]) -> Pin:
+    identity = found.key or found.digest
+    return found.model_copy(update={"rows": rows.get(identity)}) if identity else found
+
+
+def _check_models(made: Plan, inputs: Inputs) -> None:
+    """Every model that lies here already can be talked to: it has a tokenizer and a chat template."""
+    checked: set[tuple[str, str | None]] = set()
+    for stage in made.stages:
+        for role, value in inputs_of(stage.config):
+            here = isinstance(value, ModelInput) and value.key is None and value.uri.startswith("file:")
+            if here and isinstance(value, ModelInput) and (value.uri, value.chat_template) not in checked:
+                checked.add((value.uri, value.chat_template))
+                ChatTokenizer.from_folder(
+                    inputs.path(value), chat_template=value.chat_template, name=f"{role} {value.uri}"
+                )
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataRead:
+    """One reading of data by one stage."""
+
+    use: Use
+    data: tuple[DataInput, ...]
+    holdout: HoldoutSplit | None
+    seed: int
+    max_invalid_percent: Decimal
+
+
+def data_reads(config: AnyConfig) -> Iterator[DataRead]:
+    """What rows a stage reads, and as what."""
+    if isinstance(config, SftConfig):
+        use = Use.FEEDBACK if config.target is SftTarget.CRITIQUE else Use.DEMONSTRATIONS
+        yield DataRead(use, config.data, config.holdout, config.seed, config.max_invalid_percent)
+    elif isinstance(config, SynthesisConfig):
+        yield DataRead(Use.PROMPTS, config.prompts, config.holdout, config.seed, config.max_invalid_percent)
+    elif isinstance(config, DpoConfig):
+        yield DataRead(Use.PREFERENCES, config.data, config.holdout, config.seed, config.max_invalid_percent)
+    elif isinstance(config, EvaluateConfig):
+        for suite in config.suites:
+            use = Use.FEEDBACK if suite.suite is SuiteName.HOLDOUT else Use.PROMPTS
+            yield DataRead(use, suite.data, suite.holdout, config.seed, config.max_invalid_percent)
+
+
+def _check_data(made: Plan, inputs: Inputs) -> dict[str, int]:
+    """Read everything that any stage will read, as it will read it. Returns valid rows by digest or key of the input.
+
+    Where several stages read an input, its rows are those of the first.
+    """
+    rows: dict[str, int] = {}
+    done: list[DataRead] = []
+    for stage in made.stages:
+        for read in data_reads(stage.config):
+            if not read.data or read in done:
+                continue
+            done.append(read)
+            loaded = _load(stage.name, read, inputs)
+            for value, counts in zip(read.data, loaded.sources, strict=True):
+                rows.setdefault(value.key or value.digest or value.uri, counts.valid)
+    return rows
+
+
+def _load(stage: str, read: DataRead, inputs: Inputs) -> mixture.Rows[Any]:
+    try:
+        return _LOADERS[read.use](
+            read.data,
+            holdout=read.holdout,
+            seed=read.seed,
+            max_invalid_percent=read.max_invalid_percent,
+            resolve=inputs.path,
+        )
+    except StageFailure as failure:
+        raise StageFailure(failure.failure, f"{stage}: {read.use}: {failure.message}") from failure
+
+
+# -- the store -------------------------------------------------------------------------------------------------------
+
+
+def _finding(store: FileStore, name: str, key: str, run: str) -> StageFinding:
+    """What the store has for a stage. Reads manifests only: content is verified by the stage that uses it."""
+    folder = store.root / "checkpoints" / key
+    attempts = sorted(p for p in folder.glob("*-*") if p.is_dir()) if folder.is_dir() else []
+    own = [int(number) for p in attempts if (number := p.name.removeprefix(f"{run[:8]}-")).isdigit()]
+    attempt = max(own, default=None)
+    if store.manifest(key) is not None:
+        return StageFinding(name=name, state=StageState.PRESENT, digest=store.digest(key), attempt=attempt)
+    step = _newest_step(attempts)
+    state = StageState.MISSING if step is None else StageState.CHECKPOINT
+    return StageFinding(name=name, state=state, step=step, attempt=attempt)
+
+
+def _newest_step(attempts: Sequence[Path]) -> int | None:
+    """Completed optimizer steps of the newest complete checkpoint, or the number of finished generation batches."""
+    steps = [
+        int(json.loads(state.read_text(encoding="utf-8"))["step"])
+        for attempt in attempts
+        for state in attempt.glob("step-*/state.json")
+    ]
+    batches = {batch.name for attempt in attempts for batch in attempt.glob("*.jsonl")}
+    return max(steps, default=len(batches) or None)
+
+
+def _known(what: str, value: str | None) -> str:
+    if value is None:
+        raise StageFailure(FailureClass.ERROR, f"{what}: found no key although every source is pinned")
+    return value
