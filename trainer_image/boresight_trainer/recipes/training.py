@@ -74,6 +74,7 @@ def load_learner(
             f"compute.tokenBudget: found {budget}, but the longest sample has {longest} tokens; "
             "raise the budget or lower training.maxLength",
         )
+    budget = max(budget >> context.stage.execution.token_budget_halvings, longest)
     plan = memory.plan_memory(shape, budget, compute_bytes=compute_bytes).describe()
     log.info("memory plan: %s", plan)
     return Learner(folder, chat, scorer, budget, plan)
