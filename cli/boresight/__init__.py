@@ -18,7 +18,7 @@ __all__ = ["open", "run"]
 
 
 def open(uri: str, store: str | None = None) -> Artifact:  # noqa: A001 `boresight.open` is the name users know
-    """The artifact of ``artifact://<key>`` in ``store``: a folder or URI; default: where ``boresight run`` keeps them."""
+    """The artifact of ``artifact://<key>`` in ``store`` (a folder or URI; by default that of ``boresight run``)."""
     from .artifact import open_artifact
 
     return open_artifact(uri, store)

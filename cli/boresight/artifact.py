@@ -37,7 +37,7 @@ class Artifact:
         return self.store.open(self.key)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One dict per logged step, in order: ``step``, ``loss``, ``learningRate``, ... Empty if the stage has no steps."""
+        """One dict per logged step, in order: ``step``, ``loss``, ``learningRate``, ... Empty for stages without."""
         path = self.store.path(self.key) / "metrics.jsonl"
         return list(_json_lines(path)) if path.exists() else []
 

@@ -48,7 +48,8 @@ class Attempt:
     failure_class: str | None = None
     message: str | None = None
     step: int | None = None
-    token_budget: str | None = None
+    halvings: int | None = None
+    """How often the token budget was halved, after running out of memory."""
     log: str | None = None
     """Relative to the run's folder."""
 
@@ -102,6 +103,8 @@ class RunRecord:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     pins: tuple[Mapping[str, Any], ...] = ()
     """The pins of the last ``prepare``, as the contract's documents; kept until a source's identity changes."""
+    recipe: str | None = None
+    """Version of recipes and defaults of the run's first plan; kept unless the manifest names one."""
     plan: str | None = None
     """Digest of the plan."""
     ended_at: str | None = None

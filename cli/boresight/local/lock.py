@@ -38,7 +38,7 @@ def wait_for(
     interval: float = 0.5,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[bool]:
-    """Hold the lock, waiting for it if need be; ``on_wait`` hears once who has it. Yields False if ``poll`` ended it."""
+    """Hold the lock, waiting for it if need be; ``on_wait`` hears once who has it. Yields False if ``poll`` ends it."""
     told = False
     while True:
         with hold(path, holder) as free:

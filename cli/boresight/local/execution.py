@@ -1,0 +1,79 @@
+"""The documents that processes on this machine get: ``stage.json`` and ``prepare.json``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from boresight_api.pins import Pin
+from boresight_api.plan import PlannedStage
+from boresight_api.stages import Execution, Prepare, RunReference, Stage
+
+from .attempt import AttemptFolder
+from .planning import Manifest
+
+GRACE_SECONDS = 120
+"""From SIGTERM to SIGKILL. On a CPU a generation batch takes a minute; a checkpoint waits for it."""
+
+
+def run_uid(path: Path) -> str:
+    """A run's identity on this machine: that of its manifest's place."""
+    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+
+
+def run_reference(manifest: Manifest) -> RunReference:
+    """Whose stage it is."""
+    return RunReference(
+        kind=manifest.run.kind, namespace=manifest.namespace, name=manifest.name, uid=run_uid(manifest.path)
+    )
+
+
+def stage_document(
+    manifest: Manifest, stage: PlannedStage, store: str, folder: AttemptFolder, *, attempt: int, halvings: int
+) -> dict[str, Any]:
+    """``stage.json`` for one attempt. ``halvings``: of the token budget, after running out of memory."""
+    assert stage.key is not None
+    document = Stage(
+        run=run_reference(manifest),
+        name=stage.name,
+        recipe_version=stage.recipe_version,
+        key=stage.key,
+        config=stage.config,
+        execution=_execution(manifest, stage, store, folder, attempt=attempt, halvings=halvings),
+    )
+    return document.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def prepare_document(manifest: Manifest, pins: tuple[Pin, ...], store: str, folder: AttemptFolder) -> dict[str, Any]:
+    """``prepare.json``."""
+    document = Prepare(
+        run=run_reference(manifest),
+        manifest=dict(manifest.document),
+        pins=pins,
+        execution=_execution(manifest, None, store, folder, attempt=1, halvings=0),
+    )
+    return document.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _execution(
+    manifest: Manifest, stage: PlannedStage | None, store: str, folder: AttemptFolder, *, attempt: int, halvings: int
+) -> Execution:
+    values: dict[str, Any] = {}
+    if stage is not None and stage.compute.token_budget is not None:
+        values["token_budget"] = stage.compute.token_budget
+    policy = getattr(manifest.run.spec, "policy", None)
+    if stage is not None and stage.name == "policy" and policy is not None and policy.checkpoint is not None:
+        if policy.checkpoint.every_seconds is not None:
+            values["checkpoint_every_seconds"] = policy.checkpoint.every_seconds
+        if policy.checkpoint.keep is not None:
+            values["checkpoints_keep"] = policy.checkpoint.keep
+    return Execution(
+        storage=store,
+        attempt=attempt,
+        token_budget_halvings=halvings,
+        grace_period_seconds=GRACE_SECONDS,
+        progress_file=str(folder.progress),
+        outcome_file=str(folder.outcome),
+        **values,
+    )
