@@ -13,11 +13,11 @@ from boresight_api.stages import EvaluateConfig, ModelInput, Sampling
 from transformers import PreTrainedModel
 
 from ..data.packing import pack_step
+from ..data.seeds import derive_seed
 from ..engine.memory import CPU_BUDGET, GPU_BUDGET
 from ..generation.batches import generation_batches
 from ..generation.generator import GenerationRequest
 from ..generation.hf import TransformersGenerator
-from ..generation.seeds import derive_seed
 from ..models.batch import Sample, Segment, build_pack
 from ..models.chat import ChatTokenizer
 from ..models.loading import load_causal_lm
@@ -117,7 +117,9 @@ class LoadedModel:
         records = self._journal.read(name)
         if records is None:
             self._context.stop.check()
-            generator = TransformersGenerator(self._model, self.chat, self._config.batch_size)
+            generator = TransformersGenerator(
+                self._model, self.chat, batch_size=self._config.batch_size, max_length=self._config.max_length
+            )
             generations = generator.generate(requests, sampling, stop=self._context.stop)
             records = [[g.text, len(g.token_ids), g.finished] for g in generations]
             self._journal.write(name, records)

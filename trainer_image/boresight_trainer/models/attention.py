@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedModel
 
-from boresight_trainer.models.layout import Piece, Row, varlen_arrays
+from .layout import Piece, Row, varlen_arrays
 
 PACKED = "boresight_packed"
 """Name of the attention implementation."""

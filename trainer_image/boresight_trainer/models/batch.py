@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from boresight_trainer.models.attention import AttentionPlan
-from boresight_trainer.models.layout import lay_out
+from .attention import AttentionPlan
+from .layout import lay_out
 
 
 @dataclass(frozen=True, eq=False)

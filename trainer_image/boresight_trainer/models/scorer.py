@@ -16,9 +16,9 @@ from boresight_api.outcome import FailureClass, StageFailure
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from boresight_trainer.models.attention import PACKED, plain_attention
-from boresight_trainer.models.batch import Pack, Sample, build_pack
-from boresight_trainer.models.head import TILE_BYTES, target_logprobs
+from .attention import PACKED, plain_attention
+from .batch import Pack, Sample, build_pack
+from .head import TILE_BYTES, target_logprobs
 
 _PROVEN = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
 

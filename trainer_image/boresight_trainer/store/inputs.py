@@ -54,7 +54,7 @@ class Inputs:
         return hub.download(reference, _patterns(value))
 
     def _embedded(self, value: Input) -> Path:
-        from boresight_trainer.models import embedded
+        from ..models import embedded
 
         name = embedded_name(value.uri)
         _compare(value, embedded.digest(name))

@@ -46,7 +46,7 @@ def pin(
         reference = hub.resolve(hub.HubReference.parse(uri).at(revision))
         return Pin(id=identity, digest=reference.digest, revision=reference.revision)
     if scheme == "embedded":
-        from boresight_trainer.models import embedded
+        from ..models import embedded
 
         return Pin(id=identity, digest=embedded.digest(embedded_name(uri)))
     if uri.startswith(_TAG):
