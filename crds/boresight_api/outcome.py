@@ -34,6 +34,11 @@ MAX_MESSAGE_BYTES = 1024
 """Of a failure's message, as JSON."""
 
 
+MAX_OUTCOME_METRICS = 8
+MAX_OUTCOME_RESULTS = 14
+"""How many headline metrics and lines of an evaluation fit beside the rest."""
+
+
 class FailureClass(StrEnum):
     """Why an attempt ended; the operator's table says what follows from each."""
 
@@ -208,9 +213,9 @@ class Outcome(Contract):
     """Key of the stage; absent for ``prepare``."""
     artifact: PublishedArtifact | None = operational(None)
     """Succeeded: what was published or adopted."""
-    metrics: tuple[Metric, ...] = operational((), max_length=8)
+    metrics: tuple[Metric, ...] = operational((), max_length=MAX_OUTCOME_METRICS)
     """Headline metrics."""
-    results: tuple[SuiteResult, ...] = operational((), max_length=14)
+    results: tuple[SuiteResult, ...] = operational((), max_length=MAX_OUTCOME_RESULTS)
     """Evaluation, succeeded: the first lines of its results; all of them are in the artifact's results.json."""
     prepare: PrepareReport | None = operational(None)
     """Prepare, succeeded: what it found."""

@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from boresight_api.artifact import ArtifactKind, ArtifactManifest, Parent, SourceRecord
-from boresight_api.base import Contract, semantic_form
+from boresight_api.base import semantic_form
 from boresight_api.outcome import (
+    MAX_OUTCOME_RESULTS,
     FailureClass,
     Metric,
     Outcome,
     OutcomeStatus,
     PublishedArtifact,
     StageFailure,
+    SuiteResult,
     message_text,
 )
-from boresight_api.stages import Input, Stage, stage_key
+from boresight_api.stages import Stage, inputs_of, stage_key
 
 from .store.file import FileStore, describe_files
 from .store.inputs import Inputs
@@ -147,21 +149,6 @@ def environment() -> dict[str, Any]:
     }
 
 
-def inputs_of(value: Any, role: str = "") -> Iterator[tuple[str, Input]]:
-    """Every input in a configuration, with the path of fields that leads to it."""
-    if isinstance(value, Input):
-        yield role, value
-    elif isinstance(value, Contract):
-        for name, info in type(value).model_fields.items():
-            yield from inputs_of(getattr(value, name), f"{role}.{info.alias or name}".lstrip("."))
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            yield from inputs_of(item, f"{role}[{index}]")
-    elif isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from inputs_of(item, f"{role}.{name}")
-
-
 def _check_key(stage: Stage) -> None:
     computed = stage_key(stage.config, stage.recipe_version)
     if computed != stage.key:
@@ -194,4 +181,15 @@ def _outcome(stage: Stage, artifact: PublishedArtifact, manifest: ArtifactManife
         key=stage.key,
         artifact=artifact,
         metrics=tuple(Metric(name=name, value=str(value)) for name, value in numbers.items()),
+        results=_status_results(manifest.metrics.get("results")),
+    )
+
+
+def _status_results(rows: object) -> tuple[SuiteResult, ...]:
+    """The first lines of an evaluation that fit an outcome; an unfit suite is in the artifact only."""
+    fit = [row for row in rows if row["value"] is not None and not row["unfit"]] if isinstance(rows, list) else []
+    names = ("suite", "name", "candidate", "baseline", "value", "low", "high", "n")
+    return tuple(
+        SuiteResult.model_validate({name: row[name] for name in names if row[name] not in ("", None)})
+        for row in fit[:MAX_OUTCOME_RESULTS]
     )

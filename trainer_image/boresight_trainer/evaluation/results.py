@@ -8,17 +8,20 @@ Beside ``<metric>`` and ``<metric>_stderr`` stand ``_low``, ``_high`` (95%), ``_
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boresight_api.base import canonical_json, sha256_hex
-from boresight_api.outcome import Metric
+from boresight_api.outcome import MAX_OUTCOME_METRICS, Metric
 
+from .measures import DIFFERENCE
 from .statistics import CONFIDENCE, Estimate
 from .suite import ResultRow, SampleRow, SuiteResult
 
-MAX_HEADLINE = 16
+MAX_HEADLINE = MAX_OUTCOME_METRICS
+MAX_METRIC_NAME = 32
+"""Of :class:`boresight_api.outcome.Metric`."""
 TASK_VERSION = 1
 RESULTS_NAME = "results.json"
 
@@ -118,9 +121,18 @@ def headline(results: Sequence[SuiteResult]) -> tuple[Metric, ...]:
     for result in results:
         for row in result.rows:
             if row.headline and not result.unfit and row.estimate.value is not None:
-                name = row.name if row.baseline is None else f"{row.name}Vs{_camel(row.baseline)}"
-                metrics[name if name not in metrics else f"{result.name}.{name}"] = decimal(row.estimate.value)
+                metrics[_headline_name(row, metrics)] = decimal(row.estimate.value)
     return tuple(Metric(name=name, value=value) for name, value in metrics.items())[:MAX_HEADLINE]
+
+
+def _headline_name(row: ResultRow, taken: Collection[str]) -> str:
+    """``constraintShare``, ``constraintShareVsInitial``; numbered from the second suite that has the same."""
+    name = row.name if row.baseline is None else f"{row.name.removesuffix(DIFFERENCE)}Vs{_camel(row.baseline)}"
+    for suffix in ("", *map(str, range(2, MAX_HEADLINE * MAX_HEADLINE))):
+        short = name[: MAX_METRIC_NAME - len(suffix)] + suffix
+        if short not in taken:
+            return short
+    raise AssertionError("more headline rows than a configuration can name")
 
 
 def decimal(value: float) -> str:

@@ -59,7 +59,8 @@ def load_learner(
     compute_bytes = 2 if device.type == "cuda" else 4
     shape = memory.shape_of(model)
     longest = max(sample.num_tokens for sample in samples)
-    budget = context.stage.execution.token_budget
+    execution = context.stage.execution
+    budget = execution.token_budget
     if budget == "Auto":
         budget = memory.choose_token_budget(
             shape,
@@ -68,6 +69,8 @@ def load_learner(
             compute_bytes=compute_bytes,
             largest=memory.GPU_BUDGET if device.type == "cuda" else memory.CPU_BUDGET,
         )
+    if execution.token_budget_halvings:  # after an attempt ran out of memory; a sample is never cut
+        budget = max(budget >> execution.token_budget_halvings, longest)
     if budget < longest:
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
