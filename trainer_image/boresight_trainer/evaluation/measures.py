@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .statistics import Estimate, Scale, estimate_ratio
 from .suite import ResultRow
 
+DIFFERENCE = "Difference"
+"""Ends the name of a measure's paired difference."""
 Observation = tuple[float, float] | None
 """Of one prompt: what was found, out of what was possible (1 for a plain value); None: it could not be scored."""
 
@@ -42,7 +44,7 @@ def rows_of(
         differences = [_difference(a, b) for a, b in zip(observed[candidate], observed[baseline], strict=True)]
         scale = Scale.DIFFERENCE if measure.scale is Scale.SHARE else measure.scale
         yield ResultRow(
-            f"{measure.name}Difference",
+            f"{measure.name}{DIFFERENCE}",
             candidate,
             _estimate(differences, scale, seed),
             baseline,

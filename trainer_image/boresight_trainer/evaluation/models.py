@@ -120,7 +120,7 @@ class LoadedModel:
             generator = TransformersGenerator(
                 self._model, self.chat, batch_size=self._config.batch_size, max_length=self._config.max_length
             )
-            generations = generator.generate(requests, sampling, stop=self._context.stop)
+            generations = generator.generate(requests, sampling)
             records = [[g.text, len(g.token_ids), g.finished] for g in generations]
             self._journal.write(name, records)
         return [Answer(*record) for record in records]

@@ -17,16 +17,18 @@ from boresight_api.outcome import MAX_OUTCOME_METRICS, Metric
 
 from .measures import DIFFERENCE
 from .statistics import CONFIDENCE, Estimate
-from .suite import ResultRow, SampleRow, SuiteResult
+from .suite import ResultRow, SampleRow, SuiteReport
 
 MAX_HEADLINE = MAX_OUTCOME_METRICS
 MAX_METRIC_NAME = 32
 """Of :class:`boresight_api.outcome.Metric`."""
 TASK_VERSION = 1
+NO_BASELINE = "none"
+"""As in :class:`boresight_api.outcome.SuiteResult`."""
 RESULTS_NAME = "results.json"
 
 
-def write(folder: Path, document: Mapping[str, Any], results: Sequence[SuiteResult]) -> None:
+def write(folder: Path, document: Mapping[str, Any], results: Sequence[SuiteReport]) -> None:
     """``results.json`` and one ``samples_<task>.jsonl`` per suite."""
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / RESULTS_NAME).write_text(text + "\n", encoding="utf-8")
@@ -38,7 +40,7 @@ def write(folder: Path, document: Mapping[str, Any], results: Sequence[SuiteResu
 
 
 def results_document(
-    results: Sequence[SuiteResult],
+    results: Sequence[SuiteReport],
     *,
     configuration: Mapping[str, Any],
     models: Mapping[str, Any],
@@ -100,12 +102,18 @@ def sample_line(sample: SampleRow) -> dict[str, Any]:
     }
 
 
-def status_rows(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
-    """The rows of ``status.results``: whole data sets only, numbers as decimal strings; unfit suites are marked."""
-    return [_status_row(result, row) for result in results for row in result.rows if row.slice is None]
+def status_rows(results: Sequence[SuiteReport]) -> list[dict[str, Any]]:
+    """The rows of ``status.results``: whole data sets only, numbers as decimal strings; unfit suites are marked.
+
+    An outcome holds the first few only, so headlines come first, then the same measures of the other models.
+    """
+    rows = [(result, row) for result in results for row in result.rows if row.slice is None]
+    leading = {(result.name, row.name) for result, row in rows if row.headline}
+    rows.sort(key=lambda item: (not item[1].headline, (item[0].name, item[1].name) not in leading))
+    return [_status_row(result, row) for result, row in rows]
 
 
-def slice_rows(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
+def slice_rows(results: Sequence[SuiteReport]) -> list[dict[str, Any]]:
     """As :func:`status_rows`, for parts of the data; each row names its ``slice``."""
     return [
         {**_status_row(result, row), "slice": row.slice}
@@ -115,7 +123,7 @@ def slice_rows(results: Sequence[SuiteResult]) -> list[dict[str, Any]]:
     ]
 
 
-def headline(results: Sequence[SuiteResult]) -> tuple[Metric, ...]:
+def headline(results: Sequence[SuiteReport]) -> tuple[Metric, ...]:
     """At most 16 numbers for the run's status, suites in order; nothing from an unfit suite."""
     metrics: dict[str, str] = {}
     for result in results:
@@ -141,7 +149,7 @@ def decimal(value: float) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _tasks(result: SuiteResult) -> dict[str, dict[str, Any]]:
+def _tasks(result: SuiteReport) -> dict[str, dict[str, Any]]:
     tasks: dict[str, dict[str, Any]] = {result.name: {"alias": result.name}}
     for row in result.rows:
         task = result.name if row.slice is None else f"{result.name}/{row.slice}"
@@ -169,11 +177,11 @@ def _filter(row: ResultRow) -> str:
     return row.candidate if row.baseline is None else f"{row.candidate}-vs-{row.baseline}"
 
 
-def _subtasks(result: SuiteResult) -> list[str]:
+def _subtasks(result: SuiteReport) -> list[str]:
     return list(dict.fromkeys(f"{result.name}/{row.slice}" for row in result.rows if row.slice is not None))
 
 
-def _task_config(result: SuiteResult, configuration: Mapping[str, Any]) -> dict[str, Any]:
+def _task_config(result: SuiteReport, configuration: Mapping[str, Any]) -> dict[str, Any]:
     suite = next(entry for entry in configuration["suites"] if entry["name"] == result.name)
     return {
         "task": result.name,
@@ -189,12 +197,12 @@ def _directions(rows: Iterable[ResultRow]) -> dict[str, bool]:
     return {row.name: row.higher_is_better for row in rows if row.higher_is_better is not None}
 
 
-def _sample_counts(result: SuiteResult) -> dict[str, int]:
+def _sample_counts(result: SuiteReport) -> dict[str, int]:
     documents = len({sample.doc_id for sample in result.samples})
     return {"original": documents, "effective": documents}
 
 
-def _fitness(result: SuiteResult) -> dict[str, Any]:
+def _fitness(result: SuiteReport) -> dict[str, Any]:
     return {
         "state": "Unfit" if result.unfit else "Fit",
         "reasons": list(result.unfit),
@@ -202,13 +210,13 @@ def _fitness(result: SuiteResult) -> dict[str, Any]:
     }
 
 
-def _status_row(result: SuiteResult, row: ResultRow) -> dict[str, Any]:
+def _status_row(result: SuiteReport, row: ResultRow) -> dict[str, Any]:
     estimate: Estimate = row.estimate
     return {
         "suite": result.name,
         "name": row.name,
         "candidate": row.candidate,
-        "baseline": row.baseline or "",
+        "baseline": row.baseline or NO_BASELINE,
         "value": _decimal_or_none(estimate.value),
         "low": _decimal_or_none(estimate.low),
         "high": _decimal_or_none(estimate.high),

@@ -136,7 +136,7 @@ class SampleRow:
 
 
 @dataclass(frozen=True)
-class SuiteResult:
+class SuiteReport:
     """Everything a suite found. ``unfit`` says why it must not be a headline; empty: it may."""
 
     name: str
@@ -166,7 +166,7 @@ class Suite(Protocol):
     def prompts(self) -> tuple[Prompt, ...]:
         """What every compared model answers for it; the same prompt in two suites is answered once."""
 
-    def run(self, bench: Bench) -> SuiteResult:
+    def run(self, bench: Bench) -> SuiteReport:
         """Measure."""
 
 

@@ -13,7 +13,7 @@ from boresight_api.stages import EvaluateConfig
 from ..evaluation import results
 from ..evaluation.build import build_suites
 from ..evaluation.models import ModelShelf, identity_of
-from ..evaluation.suite import Answer, Ask, Bench, Suite, SuiteResult, prompt_key
+from ..evaluation.suite import Answer, Ask, Bench, Suite, SuiteReport, prompt_key
 from ..evaluation.suites.verifiable import reference_model
 from ..stage import StageContext, StageResult, environment
 from ..telemetry.metrics import EVALUATED
@@ -63,7 +63,7 @@ def answer_all(shelf: ModelShelf, config: EvaluateConfig, suites: Sequence[Suite
     return answers
 
 
-def run_suite(context: StageContext, suite: Suite, bench: Bench) -> SuiteResult:
+def run_suite(context: StageContext, suite: Suite, bench: Bench) -> SuiteReport:
     """Run one suite; log its scores and count its items."""
     context.stop.check()
     result = suite.run(bench)
@@ -74,7 +74,7 @@ def run_suite(context: StageContext, suite: Suite, bench: Bench) -> SuiteResult:
     return result
 
 
-def log_record(result: SuiteResult) -> dict[str, Any]:
+def log_record(result: SuiteReport) -> dict[str, Any]:
     """The suite's whole-data scores as one line of ``metrics.jsonl``."""
     scores = {
         f"{row.name}/{row.candidate}" + (f"-vs-{row.baseline}" if row.baseline else ""): row.estimate.value

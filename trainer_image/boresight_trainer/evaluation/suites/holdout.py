@@ -23,7 +23,7 @@ from ..suite import (
     ResultRow,
     SampleRow,
     ScoringItem,
-    SuiteResult,
+    SuiteReport,
     document_of,
     prompt_key,
     rows_digest,
@@ -62,14 +62,14 @@ class HoldoutSuite:
         """Nothing has to be answered."""
         return ()
 
-    def run(self, bench: Bench) -> SuiteResult:
+    def run(self, bench: Bench) -> SuiteReport:
         """Score the held-out critiques, then let the model write its own and check what they name."""
         model = bench.shelf.open(self.feedback_model)
         losses = self._losses(model, bench)
         asks = [Ask(row.id, critique_messages(row.prompt, row.response, bench.config.templates)) for row in self.rows]
         written = model.generate(asks, bench.config.critique_sampling, purpose="critique")
         findings = [find(row, critique.text) for row, critique in zip(self.rows, written, strict=True)]
-        return SuiteResult(
+        return SuiteReport(
             name=self.name,
             suite="Holdout",
             rows=tuple(self._result_rows(losses, written, findings, bench.config.seed)),

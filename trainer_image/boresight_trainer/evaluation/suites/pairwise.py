@@ -15,7 +15,7 @@ from ..judges.check_set import CheckReport, examine
 from ..judges.judge import Ballot, Duel, Judge, Verdict
 from ..length_control import length_controlled_win_rate
 from ..statistics import Estimate, Scale, estimate_mean
-from ..suite import Answer, Bench, ResultRow, SampleRow, SuiteResult, document_of
+from ..suite import Answer, Bench, ResultRow, SampleRow, SuiteReport, document_of
 from .common import comparison_of, generation_arguments
 
 JUDGE = "judge"
@@ -31,7 +31,7 @@ class PairwiseSuite:
     make_judge: Callable[[Bench], Judge]
     contestants: tuple[str, ...] = ()
 
-    def run(self, bench: Bench) -> SuiteResult:
+    def run(self, bench: Bench) -> SuiteReport:
         """Examine the judge, then let it compare; an unfit judge's verdicts are shown, never a headline."""
         judge = self.make_judge(bench)
         report = examine(judge, seed=bench.config.seed)
@@ -44,7 +44,7 @@ class PairwiseSuite:
             duel = Result(candidate, baseline, verdicts, answers[candidate], answers[baseline])
             rows += duel.rows(soft=judge.has_probabilities, seed=bench.config.seed)
             samples += self._samples(bench, duel)
-        return SuiteResult(
+        return SuiteReport(
             name=self.name,
             suite="Pairwise",
             rows=tuple(rows),

@@ -18,7 +18,7 @@ from ...data.instructions.verifiers import verify
 from ...data.records import Prompt
 from ..measures import Measure, Observation, rows_of
 from ..statistics import Scale, permutation_test, sign_test
-from ..suite import Answer, Bench, Context, ResultRow, SampleRow, ScoringItem, SuiteResult, document_of
+from ..suite import Answer, Bench, Context, ResultRow, SampleRow, ScoringItem, SuiteReport, document_of
 from ..topic import on_topic
 from .common import comparison_of, generation_arguments
 
@@ -51,7 +51,7 @@ class VerifiableSuite:
                 "the suite Pairwise",
             )
 
-    def run(self, bench: Bench) -> SuiteResult:
+    def run(self, bench: Bench) -> SuiteReport:
         """Verify, then score the answers' likelihood under the initial model."""
         answers = {model: bench.answers_of(model, self.prompts) for model in bench.model_names}
         satisfied = {
@@ -66,7 +66,7 @@ class VerifiableSuite:
             *self._slice_rows(satisfied, seed),
         ]
         reference = reference_model(bench.config.candidate, bench.config.baselines)
-        return SuiteResult(
+        return SuiteReport(
             name=self.name,
             suite="Verifiable",
             rows=tuple(rows),
