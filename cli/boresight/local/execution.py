@@ -40,7 +40,7 @@ def stage_document(
         recipe_version=stage.recipe_version,
         key=stage.key,
         config=stage.config,
-        execution=_execution(manifest, stage, store, folder, attempt=attempt, halvings=halvings),
+        execution=_execution(stage, store, folder, attempt=attempt, halvings=halvings),
     )
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
@@ -51,23 +51,22 @@ def prepare_document(manifest: Manifest, pins: tuple[Pin, ...], store: str, fold
         run=run_reference(manifest),
         manifest=dict(manifest.document),
         pins=pins,
-        execution=_execution(manifest, None, store, folder, attempt=1, halvings=0),
+        execution=_execution(None, store, folder, attempt=1, halvings=0),
     )
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _execution(
-    manifest: Manifest, stage: PlannedStage | None, store: str, folder: AttemptFolder, *, attempt: int, halvings: int
+    stage: PlannedStage | None, store: str, folder: AttemptFolder, *, attempt: int, halvings: int
 ) -> Execution:
     values: dict[str, Any] = {}
-    if stage is not None and stage.compute.token_budget is not None:
-        values["token_budget"] = stage.compute.token_budget
-    policy = getattr(manifest.run.spec, "policy", None)
-    if stage is not None and stage.name == "policy" and policy is not None and policy.checkpoint is not None:
-        if policy.checkpoint.every_seconds is not None:
-            values["checkpoint_every_seconds"] = policy.checkpoint.every_seconds
-        if policy.checkpoint.keep is not None:
-            values["checkpoints_keep"] = policy.checkpoint.keep
+    if stage is not None:
+        asked = {
+            "token_budget": stage.compute.token_budget,
+            "checkpoint_every_seconds": stage.checkpoint.every_seconds,
+            "checkpoints_keep": stage.checkpoint.keep,
+        }
+        values = {name: value for name, value in asked.items() if value is not None}
     return Execution(
         storage=store,
         attempt=attempt,

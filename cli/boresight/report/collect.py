@@ -1,0 +1,212 @@
+"""From a run's record and its artifacts to a :class:`Report`. Reads files; decides what is shown, not how it looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boresight_api.artifact import ArtifactKind, ArtifactManifest
+from boresight_trainer.store.file import FileStore
+
+from ..records import RunRecord, StageRecord
+from ..results import Results, read_results
+from ..text import duration, plural
+from .charts import Series
+from .examples import final_examples, synthesis_examples
+from .headline import Headline, headline, read_refinement
+from .model import Curve, Report, StageView, Table
+from .scores import forests, tables
+
+WHAT = {
+    "prepare": "pins the sources, checks the data, looks into the store",
+    "warm-start": "fine-tunes the initial model on demonstrations",
+    "feedback-model": "learns to criticise answers",
+    "synthesis": "answers y, critiques c, refined answers y*",
+    "policy": "direct preference optimisation on the pairs",
+    "evaluation": "measures all models on the same prompts",
+}
+CURVES = {
+    "loss": "loss",
+    "rewardMargin": "reward margin, chosen minus rejected",
+    "rewardAccuracy": "reward accuracy, share of pairs",
+    "learningRate": "learning rate",
+    "gradNorm": "gradient norm before clipping",
+}
+SMOOTH = {"learningRate"}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage with its artifact."""
+
+    stage: StageRecord
+    manifest: ArtifactManifest
+    folder: Path
+
+
+def collect(record: RunRecord, store: FileStore) -> tuple[Report, Headline, Results | None]:
+    """The report on ``record``, with what of it exists."""
+    finished = tuple(_finished(record, store))
+    evaluation = _of_kind(finished, ArtifactKind.EVALUATION)
+    pairs = _of_kind(finished, ArtifactKind.PAIRS)
+    results = read_results(evaluation.folder / "results.json") if evaluation is not None else None
+    top = headline(results, read_refinement(pairs.manifest.metrics) if pairs is not None else None)
+    report = Report(
+        title=record.name,
+        subtitle=" · ".join(_subtitle(record)),
+        state=record.state.value,
+        notices=top.notices,
+        figures=top.figures,
+        stages=tuple(_stage_views(record, finished)),
+        results=tuple(forests(results)) if results is not None else (),
+        measures=tuple(tables(results)) if results is not None else (),
+        filters=tuple(_filters(pairs)) if pairs is not None else (),
+        curves=tuple(_curves(finished)),
+        synthesis_examples=synthesis_examples(_lines(pairs.folder / "synthesis.jsonl")) if pairs is not None else (),
+        final_examples=_final_examples(evaluation, results),
+        digests=tuple(_digests(record, finished)),
+        manifest=_manifest_text(record.manifest),
+        footer=_footer(record),
+    )
+    return report, top, results
+
+
+def _finished(record: RunRecord, store: FileStore) -> Iterator[Finished]:
+    for stage in record.stages:
+        if stage.key is not None and stage.state.done and (manifest := store.manifest(stage.key)) is not None:
+            yield Finished(stage, manifest, store.path(stage.key))
+
+
+def _of_kind(finished: Sequence[Finished], kind: ArtifactKind) -> Finished | None:
+    return next((item for item in finished if item.manifest.kind is kind), None)
+
+
+# -- head ------------------------------------------------------------------------------------------------------------
+
+
+def _subtitle(record: RunRecord) -> Iterator[str]:
+    spec = record.manifest.get("spec", {})
+    method = spec.get("method", {})
+    yield f"{record.kind} {record.namespace}/{record.name}"
+    yield str(spec.get("task", ""))
+    if record.kind == "AlignmentRun":
+        yield f"{method.get('feedback', 'Language')} feedback, {method.get('algorithm', 'DPO')}"
+        yield str(spec.get("model", {}).get("uri", ""))
+    yield record.started_at.replace("T", " ").replace("Z", " UTC")
+
+
+def _stage_views(record: RunRecord, finished: Sequence[Finished]) -> Iterator[StageView]:
+    manifests = {item.stage.name: item.manifest for item in finished}
+    for stage in record.stages:
+        manifest = manifests.get(stage.name)
+        seconds = stage.seconds if stage.attempts else manifest.wall_seconds if manifest else None
+        facts = [f"{name} {value}" for name, value in stage.metrics[:3]]
+        if len(stage.attempts) > 1:
+            facts.append(plural(len(stage.attempts), "attempt"))
+        what = WHAT.get(stage.name, stage.recipe)
+        yield StageView(stage.name, what, stage.state.value, stage.key, seconds, tuple(facts))
+
+
+# -- synthesis, training, examples -----------------------------------------------------------------------------------
+
+
+def _filters(pairs: Finished) -> Iterator[Table]:
+    metrics = pairs.manifest.metrics
+    filters = metrics.get("filters")
+    if not isinstance(filters, Mapping):
+        return
+    rows = tuple(
+        (
+            str(name),
+            f"{entry['matched']:,}",
+            str(entry["action"]).lower() + ("ped" if entry["action"] == "Drop" else ""),
+        )
+        for name, entry in filters.items()
+    )
+    note = f"{metrics.get('items', 0):,} items in, {metrics.get('pairs', 0):,} pairs out."
+    yield Table("Filters: which items became pairs", ("filter", "matched", "what it does"), rows, (1,), note)
+
+
+def _curves(finished: Sequence[Finished]) -> Iterator[Curve]:
+    for item in finished:
+        path = item.folder / "metrics.jsonl"
+        lines = [line for line in _lines(path) if "step" in line]
+        for name, title in CURVES.items():
+            values = [
+                (float(line["step"]), float(line[name])) for line in lines if isinstance(line.get(name), int | float)
+            ]
+            if len(values) > 1:
+                yield Curve(item.stage.name, title, (Series(name, tuple(values), noisy=name not in SMOOTH),))
+
+
+def _final_examples(evaluation: Finished | None, results: Results | None) -> tuple[Any, ...]:
+    suites = results.suites("Verifiable") if results is not None else []
+    if evaluation is None or not suites:
+        return ()
+    return final_examples(_lines(evaluation.folder / f"samples_{suites[0]}.jsonl"))
+
+
+# -- provenance ------------------------------------------------------------------------------------------------------
+
+
+def _digests(record: RunRecord, finished: Sequence[Finished]) -> Iterator[Table]:
+    yield Table(
+        "Sources, as they were read",
+        ("uri", "digest", "revision", "rows", "licence"),
+        tuple(
+            (s.uri, s.digest or "", s.revision or "", "" if s.rows is None else f"{s.rows:,}", s.licence or "")
+            for s in record.sources
+        ),
+        (3,),
+    )
+    yield Table(
+        "Artifacts",
+        ("stage", "key", "digest of the manifest", "made", "in"),
+        tuple(
+            (
+                i.stage.name,
+                i.stage.key or "",
+                i.manifest.digest(),
+                i.manifest.created_at,
+                duration(i.manifest.wall_seconds),
+            )
+            for i in finished
+        ),
+    )
+    versions = {
+        f"{name} {version}"
+        for item in finished
+        for name, version in _mapping(item.manifest.environment.get("versions")).items()
+    }
+    machines = {
+        f"{i.manifest.environment.get('machine')}, {i.manifest.environment.get('cpus')} cores" for i in finished
+    }
+    rows = (("software", ", ".join(sorted(versions))), ("machine", "; ".join(sorted(machines))))
+    if finished:
+        yield Table("What computed it", ("", ""), rows)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _manifest_text(manifest: Mapping[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True) if manifest else ""
+
+
+def _footer(record: RunRecord) -> str:
+    return (
+        f"Written by Boresight from the record of {record.namespace}/{record.name} and its artifacts in "
+        f"{record.store}. Plan {record.plan or 'unknown'}."
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

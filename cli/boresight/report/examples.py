@@ -1,0 +1,80 @@
+"""Examples for the report: what happened to single prompts, from the records of synthesis and evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .headline import CANDIDATES, model_word
+from .model import Example, Step
+
+SHOWN = 6
+
+
+def chosen(ids: Iterable[str], count: int = SHOWN) -> list[str]:
+    """``count`` of ``ids`` by a hash of each: the same in every report, and nobody's favourites."""
+    return sorted(ids, key=lambda i: hashlib.sha256(i.encode()).hexdigest())[:count]
+
+
+def conversation(messages: Sequence[Mapping[str, Any]]) -> str:
+    """A prompt as text: one user turn as it is, a longer conversation with its roles."""
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n\n".join(f"[{message['role']}] {message['content']}" for message in messages)
+
+
+def final_examples(samples: Sequence[Mapping[str, Any]], count: int = SHOWN) -> tuple[Example, ...]:
+    """Held-out prompts with every model's answer, from ``samples_<suite>.jsonl`` of a Verifiable suite."""
+    by_prompt: dict[str, list[Mapping[str, Any]]] = {}
+    for sample in samples:
+        by_prompt.setdefault(str(sample["doc"]["id"]), []).append(sample)
+    return tuple(_final_example(name, by_prompt[name]) for name in chosen(by_prompt, count))
+
+
+def _final_example(name: str, samples: Sequence[Mapping[str, Any]]) -> Example:
+    order = {"initial": 0, "warm-start": 1}
+    ranked = sorted(samples, key=lambda s: (s["filter"] in CANDIDATES, order.get(s["filter"], 2)))
+    answers = [
+        Step(
+            model_word(sample["filter"]),
+            str(sample["resps"][0][0]),
+            "final"
+            if sample["filter"] in CANDIDATES
+            else "refined"
+            if sample["filter"] == "warm-start"
+            else "response",
+            _satisfied(sample.get("satisfied")),
+        )
+        for sample in ranked
+    ]
+    prompt = Step("Prompt x", conversation(samples[0]["doc"]["messages"]), "prompt")
+    return Example(name, (prompt, *answers))
+
+
+def synthesis_examples(records: Sequence[Mapping[str, Any]], count: int = SHOWN) -> tuple[Example, ...]:
+    """Prompts with y, critique and y*, from a synthesis artifact's ``synthesis.jsonl``: pairs that were kept first."""
+    by_id = {str(record["id"]): record for record in records}
+    kept = chosen((name for name, record in by_id.items() if record["verdict"] == "kept"), count - 2)
+    dropped = chosen((name for name, record in by_id.items() if record["verdict"] != "kept"), count - len(kept))
+    return tuple(_synthesis_example(name, by_id[name]) for name in (*kept, *dropped))
+
+
+def _synthesis_example(name: str, record: Mapping[str, Any]) -> Example:
+    steps = [
+        Step("Prompt x", conversation(record["prompt"]), "prompt"),
+        Step("Response y", str(record["response"]), "response", _satisfied(record.get("responseSatisfied"))),
+        Step("Critique c", str(record["critique"]), "critique"),
+        Step(
+            "Refined response y*", str(record["refinedResponse"]), "refined", _satisfied(record.get("refinedSatisfied"))
+        ),
+    ]
+    return Example(
+        name, tuple(steps), "kept as a pair" if record["verdict"] == "kept" else f"dropped: {record['verdict']}"
+    )
+
+
+def _satisfied(verdicts: object) -> tuple[int, int] | None:
+    if not isinstance(verdicts, list) or not verdicts:
+        return None
+    return sum(bool(verdict) for verdict in verdicts), len(verdicts)
