@@ -78,7 +78,7 @@ class Contract(BaseModel):
         extra="forbid",
         frozen=True,
         validate_default=True,
-        use_attribute_docstrings=True,
+        defer_build=True,
     )
 
 
@@ -107,9 +107,15 @@ def semantic(default: Any = ..., *, neutral: Any = None, **kwargs: Any) -> Any:
     return Field(default, json_schema_extra={_CLASS: FieldClass.SEMANTIC, _NEUTRAL: neutral}, **kwargs)
 
 
-def operational(default: Any = ..., **kwargs: Any) -> Any:
-    """A field that never enters a key: where a stage runs, on how many devices, what it logs."""
-    return Field(default, json_schema_extra={_CLASS: FieldClass.OPERATIONAL}, **kwargs)
+def operational(default: Any = ..., *, list_keys: tuple[str, ...] = (), **kwargs: Any) -> Any:
+    """A field that never enters a key: where a stage runs, on how many devices, what it logs.
+
+    ``list_keys`` makes a list one of named items, which several writers may share (Kubernetes' list-type map).
+    """
+    extra: dict[str, Any] = {_CLASS: FieldClass.OPERATIONAL}
+    if list_keys:
+        extra |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(list_keys)}
+    return Field(default, json_schema_extra=extra, **kwargs)
 
 
 def field_class(field: FieldInfo) -> FieldClass | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from .base import Contract, int_or_string, operational
-from .podtemplate import FileKey, LabelValue, ObjectName, PodTemplate, Quantity
+from .podtemplate import FileKey, LabelValue, ObjectName, Placement, PodTemplate, Quantity
 
 
 class Strategy(StrEnum):
@@ -69,8 +69,8 @@ class Proxy(Contract):
     """Comma-separated hosts that are reached directly."""
 
 
-class Compute(Contract):
-    """Where and how stages run. A stage's own ``compute`` overrides the run's, field by field."""
+class StageCompute(Contract):
+    """What a stage may have of its own; it overrides the run's ``compute``, field by field."""
 
     nodes: int | None = operational(None, ge=1, le=1024)
     """Pods of a stage; for synthesis and evaluation the number of independent pods. Default 1."""
@@ -88,9 +88,16 @@ class Compute(Contract):
     """Kueue WorkloadPriorityClass."""
     shm_size: Quantity | None = operational(None)
     """Size of /dev/shm."""
-    ca_bundle: CaBundle | None = operational(None)
-    """Further trusted certificates."""
-    proxy: Proxy | None = operational(None)
-    """Proxies."""
+    pod_template: Placement | None = operational(None)
+    """Placement of the pods."""
+
+
+class Compute(StageCompute):
+    """Where and how stages run."""
+
     pod_template: PodTemplate | None = operational(None)
     """Fields of the pods."""
+    ca_bundle: CaBundle | None = operational(None)
+    """Further certificates that the pods trust."""
+    proxy: Proxy | None = operational(None)
+    """Proxies of the pods."""

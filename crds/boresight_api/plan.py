@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .base import Contract, canonical_json, sha256_hex
-from .compute import Compute
+from .compute import Compute, StageCompute
 from .inputs import SourceBook
 from .kinds import AlignmentRun, EvalRun, FeedbackSynthesis, Run
 from .pins import MAX_SOURCES, Pin, Source
@@ -284,7 +284,7 @@ class _Planner:
         name: str,
         model: type[AnyConfig],
         fields: Mapping[str, Any],
-        compute: Compute | None = None,
+        compute: StageCompute | None = None,
         checkpoint: CheckpointSpec | None = None,
     ) -> PlannedStage:
         """Append a stage. Its key is known if that (or the digest) of every input is."""
@@ -343,7 +343,7 @@ def _made_by(stage: PlannedStage, like: ModelSource) -> ModelInput:
     )
 
 
-def overlaid(base: C, over: C | None) -> C:
+def overlaid(base: C, over: Contract | None) -> C:
     """``over`` on top of ``base``, field by field; lists and maps are replaced."""
     if over is None:
         return base

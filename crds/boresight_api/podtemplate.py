@@ -381,19 +381,11 @@ class Volume(Contract):
         return self
 
 
-class PodTemplate(Contract):
-    """What a run may set of its pods. Our own labels and security context win over everything."""
+class Placement(Contract):
+    """Where a stage's pods may run, and as what."""
 
-    labels: dict[LabelKey, LabelValue] = operational(default_factory=dict, max_length=32)
-    """Labels."""
-    annotations: dict[LabelKey, AnnotationValue] = operational(default_factory=dict, max_length=32)
-    """Annotations."""
     node_selector: dict[LabelKey, LabelValue] = operational(default_factory=dict, max_length=32)
     """Node labels that must match."""
-    affinity: Affinity | None = operational(None)
-    """Scheduling constraints."""
-    topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = operational((), max_length=8)
-    """How pods spread."""
     tolerations: tuple[Toleration, ...] = operational((), max_length=32)
     """Taints that are tolerated; as the namespace's settings allow."""
     priority_class_name: ObjectName | None = operational(None)
@@ -402,11 +394,24 @@ class PodTemplate(Contract):
     """Runtime class; as the namespace's settings allow."""
     image: Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=512)] | None = operational(None)
     """Trainer image; as the namespace's settings allow. Default: the settings'."""
-    image_pull_secrets: tuple[LocalObject, ...] = operational((), max_length=8)
-    """Secrets for pulling it."""
-    env: tuple[EnvVar, ...] = operational((), max_length=64)
+
+
+class PodTemplate(Placement):
+    """What a run may set of its pods. Our own labels and security context win over everything."""
+
+    labels: dict[LabelKey, LabelValue] = operational(default_factory=dict, max_length=32)
+    """Labels."""
+    annotations: dict[LabelKey, AnnotationValue] = operational(default_factory=dict, max_length=32)
+    """Annotations."""
+    affinity: Affinity | None = operational(None)
+    """Scheduling constraints."""
+    topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = operational((), max_length=8)
+    """How pods spread."""
+    image_pull_secrets: tuple[LocalObject, ...] = operational((), max_length=8, list_keys=("name",))
+    """Secrets for pulling the image."""
+    env: tuple[EnvVar, ...] = operational((), max_length=64, list_keys=("name",))
     """Environment variables."""
-    volume_mounts: tuple[VolumeMount, ...] = operational((), max_length=32)
+    volume_mounts: tuple[VolumeMount, ...] = operational((), max_length=32, list_keys=("mountPath",))
     """Where volumes appear."""
-    volumes: tuple[Volume, ...] = operational((), max_length=32)
+    volumes: tuple[Volume, ...] = operational((), max_length=32, list_keys=("name",))
     """Volumes."""

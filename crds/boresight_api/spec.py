@@ -107,7 +107,7 @@ class Storage(Contract):
     """S3 endpoint. Default: AWS."""
     secret_name: ObjectName | None = operational(None)
     """Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and optionally AWS_SESSION_TOKEN."""
-    read_from: tuple[ReadStore, ...] = operational((), max_length=8)
+    read_from: tuple[ReadStore, ...] = operational((), max_length=8, list_keys=("uri",))
     """Further stores in which artifacts are looked for, in this order."""
 
 

@@ -11,6 +11,7 @@ from .base import Contract, Digest, Key, StageName, operational
 from .outcome import FailureClass, Metric, PublishedArtifact, SuiteResult
 from .pins import MAX_SOURCES, Licence, Revision, SourceId
 from .sources import SourceUri
+from .spec import Algorithm, Feedback
 
 Reason = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=128)]
 Message = Annotated[str, StringConstraints(max_length=4096)]
@@ -176,6 +177,10 @@ class RunStatus(Contract):
     """Digest of the present plan."""
     retry: Annotated[str, StringConstraints(max_length=256)] | None = operational(None)
     """Value of the annotation ``boresight.dev/retry`` that was last acted on."""
+    feedback: Feedback | None = operational(None)
+    """The method's feedback, with the recipe's default."""
+    algorithm: Algorithm | None = operational(None)
+    """The method's algorithm, with the recipe's default."""
     stage: StageName | None = operational(None)
     """The stage at work."""
     device_seconds: int | None = operational(None, ge=0, le=2**53)
@@ -188,13 +193,15 @@ class RunStatus(Contract):
     """How far the stage at work is."""
     remaining_seconds: int | None = operational(None, ge=0, le=Count)
     """How long the stage at work will take yet."""
-    conditions: tuple[Condition, ...] = operational((), max_length=16)
+    conditions: tuple[Condition, ...] = operational((), max_length=16, list_keys=("type",))
     """Accepted, Reconciling, Stalled, Suspended, Succeeded, ProgressAvailable."""
-    sources: tuple[SourceStatus, ...] = operational((), max_length=MAX_SOURCES)
+    sources: tuple[SourceStatus, ...] = operational((), max_length=MAX_SOURCES, list_keys=("id",))
     """What is read from outside, pinned."""
-    stages: tuple[StageStatus, ...] = operational((), max_length=8)
+    stages: tuple[StageStatus, ...] = operational((), max_length=8, list_keys=("name",))
     """The plan's stages, in order."""
-    progress: tuple[StageProgress, ...] = operational((), max_length=8)
+    progress: tuple[StageProgress, ...] = operational((), max_length=8, list_keys=("name",))
     """Progress of running stages."""
-    results: tuple[SuiteResult, ...] = operational((), max_length=14)
+    results: tuple[SuiteResult, ...] = operational(
+        (), max_length=14, list_keys=("suite", "name", "candidate", "baseline")
+    )
     """First lines of the evaluation's results."""

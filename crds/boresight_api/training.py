@@ -16,7 +16,7 @@ from .base import (
     rules,
     semantic,
 )
-from .compute import Compute
+from .compute import StageCompute
 from .sources import DataSource, HoldoutSplitSpec, JudgeSource, ModelSource
 from .stages import (
     Acceptance,
@@ -156,7 +156,7 @@ class SynthesisOptions(GenerationSpec):
 class SynthesisSpec(SynthesisOptions):
     """Synthesis of preference pairs."""
 
-    compute: Compute | None = operational(None)
+    compute: StageCompute | None = operational(None)
     """Overrides of the run's ``compute``; ``nodes`` is the number of independent pods."""
 
 
@@ -167,7 +167,7 @@ class WarmStartSpec(Contract):
     """Demonstrations (prompt and response): a mixture."""
     training: TrainingSpec | None = semantic(None)
     """Optimisation."""
-    compute: Compute | None = operational(None)
+    compute: StageCompute | None = operational(None)
     """Overrides of the run's ``compute``."""
 
 
@@ -178,7 +178,7 @@ class FeedbackModelSpec(Contract):
     """Where its training starts. Default: the run's ``model``, without the warm start."""
     training: TrainingSpec | None = semantic(None)
     """Optimisation. Default: LoRA, three epochs."""
-    compute: Compute | None = operational(None)
+    compute: StageCompute | None = operational(None)
     """Overrides of the run's ``compute``."""
 
 
@@ -189,7 +189,7 @@ class RewardModelSpec(Contract):
     """Optimisation."""
     centring: NonNegative | None = semantic(None)
     """Weight of the term that keeps rewards around 0. Default 0."""
-    compute: Compute | None = operational(None)
+    compute: StageCompute | None = operational(None)
     """Overrides of the run's ``compute``."""
 
 
@@ -260,7 +260,7 @@ class PolicySpec(Contract):
     """Options of PPO."""
     checkpoint: CheckpointSpec | None = operational(None)
     """Checkpoints."""
-    compute: Compute | None = operational(None)
+    compute: StageCompute | None = operational(None)
     """Overrides of the run's ``compute``."""
 
 
@@ -304,7 +304,7 @@ class EvaluationSpec(GenerationSpec):
 
     suites: tuple[SuiteSpec, ...] = semantic((), max_length=16)
     """What is measured, in this order. Default: Holdout."""
-    compute: Compute | None = operational(None)
+    compute: StageCompute | None = operational(None)
     """Overrides of the run's ``compute``; ``nodes`` is the number of independent pods."""
 
     @model_validator(mode="after")
