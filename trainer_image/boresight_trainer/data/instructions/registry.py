@@ -84,7 +84,7 @@ SIMPLE: tuple[str, ...] = (
     "quoted",
     "exclamation",
     "no_commas",
-    "json_object",
+    "max_words",
 )
 """Ten kinds that a model of a hundred million parameters can learn in minutes, with answers of one sentence."""
 

@@ -1,0 +1,159 @@
+"""``data make instructions``: the command around the maker."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boresight_api.base import parse_decimal
+from boresight_api.stages import ModelInput, Sampling, Templates
+
+from ...store.digests import user_cache_folder
+from ...store.pins import pin
+from .files import check_folder, write_data_set
+from .make import Counts, Options, choose_kinds, make_all, make_prompts
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_COUNTS = {
+    "warm_start": "refinement dialogues in warm_start.jsonl",
+    "feedback": "rows in feedback.jsonl",
+    "prompts": "rows in prompts.jsonl",
+    "holdout": "rows in holdout.jsonl",
+    "evaluation": "prompts of trained kinds in eval.jsonl",
+    "never_trained": "prompts of kinds never trained in eval.jsonl",
+}
+DONE = 0
+
+
+def add_make_command(subparsers: Subparsers) -> None:
+    """Add ``make instructions`` to the parser of ``data``."""
+    make = subparsers.add_parser("make", help="make a data set").add_subparsers(required=True, metavar="DATA SET")
+    parser = make.add_parser(
+        "instructions",
+        help="instructions whose fulfilment a program can verify",
+        description="Makes prompts, language feedback, refinement dialogues, preferences and an evaluation set from "
+        "instructions whose fulfilment a program can verify. The same arguments give the same files.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.set_defaults(command=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``data make instructions``."""
+    defaults = Counts()
+    parser.add_argument("--seed", type=int, required=True, help="decides every choice")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new or empty folder for the files")
+    parser.add_argument("--kinds", default="all", help="simple, all, or names separated by commas")
+    parser.add_argument("--compose", type=_positive, default=1, metavar="N", help="at most N constraints in a prompt")
+    parser.add_argument(
+        "--answers-from",
+        metavar="MODEL",
+        help="model that answers are sampled from, such as embedded://smollm2-135m-instruct; without it only "
+        "prompts.jsonl and eval.jsonl are made",
+    )
+    parser.add_argument(
+        "--system-prompt", metavar="TEXT", help="system message of the model; default: its template's own"
+    )
+    parser.add_argument(
+        "--samples", type=_positive, default=2, metavar="N", help="answers sampled per prompt to choose from"
+    )
+    parser.add_argument("--temperature", type=_decimal, default=Decimal("0.7"), help="of the answers; 0 is greedy")
+    parser.add_argument("--top-p", type=_decimal, default=Decimal(1), help="nucleus of the answers; 1 is off")
+    parser.add_argument("--max-tokens", type=_positive, default=40, metavar="N", help="longest answer in tokens")
+    parser.add_argument(
+        "--refinement-request",
+        metavar="TEMPLATE",
+        default=Templates().refinement_request,
+        help="user turn of refinement dialogues, as the manifest's templates have it; {critique} is replaced",
+    )
+    for name, text in _COUNTS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=_not_negative, default=getattr(defaults, name), metavar="N", help=text
+        )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the data set. Returns the exit code; raises StageFailure."""
+    check_folder(options.out)
+    trained, never_trained = choose_kinds(options.kinds)
+    making = Options(
+        seed=options.seed,
+        trained=trained,
+        never_trained=never_trained,
+        compose=options.compose,
+        samples=options.samples,
+        counts=Counts(**{name: getattr(options, name) for name in _COUNTS}),
+        templates=Templates(refinement_request=options.refinement_request),
+    )
+    facts: dict[str, Any] = {
+        "command": command_line(options),
+        "seed": options.seed,
+        "kinds": {"trained": [kind.kind for kind in trained], "neverTrained": [kind.kind for kind in never_trained]},
+        "license": "Apache-2.0",
+    }
+    if options.answers_from is None:
+        files = make_prompts(making)
+    else:
+        from .answers import open_model
+
+        model = ModelInput(uri=options.answers_from, system_prompt=options.system_prompt)
+        sampling = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
+        facts["model"] = {"uri": model.uri, "digest": pin(model.uri).digest}
+        files = make_all(making, open_model(model, sampling, cache=user_cache_folder(), on_answers=_show))
+    write_data_set(options.out, files, facts)
+    for name, rows in files.items():
+        sys.stdout.write(f"{options.out / name}: {len(rows)} rows\n")
+    if options.answers_from is None:
+        sys.stdout.write(
+            "name a model with --answers-from to make feedback, refinement dialogues and preferences, too\n"
+        )
+    return DONE
+
+
+def command_line(options: argparse.Namespace) -> str:
+    """The command that makes the same files again: every argument that is not at its default, but for --out."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["boresight", "data", "make", "instructions"]
+    for action in parser._actions:
+        value = getattr(options, action.dest, None)
+        if action.dest not in {"help", "out"} and value is not None and value != action.default:
+            words += [action.option_strings[0], str(value)]
+    return shlex.join(words)
+
+
+def _show(done: int, total: int) -> None:
+    sys.stderr.write(f"\rsampled {done} of {total} answers" + ("\n" if done == total else ""))
+    sys.stderr.flush()
+
+
+def _positive(argument: str) -> int:
+    return _at_least(1, argument)
+
+
+def _not_negative(argument: str) -> int:
+    return _at_least(0, argument)
+
+
+def _at_least(least: int, argument: str) -> int:
+    try:
+        value = int(argument)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f'found "{argument}", expected an integer of at least {least}')
+    return value
+
+
+def _decimal(argument: str) -> Decimal:
+    try:
+        return parse_decimal(argument)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

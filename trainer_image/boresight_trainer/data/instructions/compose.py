@@ -1,0 +1,99 @@
+"""Prompts made of a topic and constraints, each on one side of the split, none twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from boresight_api.outcome import FailureClass, StageFailure
+
+from .constraint import InstructionKind, Split
+from .topics import FORMS, Topic, topics
+
+_TRIES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A prompt x with what a program can verify about its answers. ``topic`` is None for tasks like sums."""
+
+    prompt: str
+    constraints: tuple[InstructionKind, ...]
+    topic: Topic | None
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the constraints' kinds."""
+        return tuple(constraint.kind for constraint in self.constraints)
+
+
+class Composer:
+    """Draws instructions from one side of the split; remembers prompts, so that none occurs twice in a data set."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+
+    def instructions(
+        self, count: int, kinds: Sequence[type[InstructionKind]], *, split: Split, compose: int, rng: Random
+    ) -> list[Instruction]:
+        """``count`` instructions whose first constraints take turns over ``kinds``, with up to ``compose`` constraints.
+
+        Raises StageFailure(InvalidConfig) when a kind has no further prompt that is new.
+        """
+        return [self._one(kinds[turn % len(kinds)], kinds, split, compose, rng) for turn in range(count)]
+
+    def _one(
+        self,
+        kind: type[InstructionKind],
+        kinds: Sequence[type[InstructionKind]],
+        split: Split,
+        compose: int,
+        rng: Random,
+    ) -> Instruction:
+        for _ in range(_TRIES):
+            instruction = _drawn(kind, kinds, split, compose, rng)
+            if (normalised := normalise(instruction.prompt)) not in self._taken:
+                self._taken.add(normalised)
+                return instruction
+        raise StageFailure(
+            FailureClass.INVALID_CONFIG,
+            f'found no new prompt of kind "{kind.kind}" in {_TRIES} tries; ask for fewer rows or more kinds (--kinds)',
+        )
+
+
+def normalise(prompt: str) -> str:
+    """What two prompts that differ only in case, punctuation or spacing have in common."""
+    return " ".join(re.findall(r"[^\W_]+|[^\w\s\"'.,:;]", prompt.casefold()))
+
+
+def edited(constraints: Sequence[InstructionKind], response: str) -> str | None:
+    """``response`` edited by rule until it satisfies all constraints, or None where the rules cannot do that."""
+    for _ in range(len(constraints) + 1):
+        failing = [constraint for constraint in constraints if not constraint.examine(response).satisfied]
+        if not failing:
+            return response.strip()
+        for constraint in failing:
+            followed = constraint.follow(response)
+            if followed is None:
+                return None
+            response = followed
+    return None
+
+
+def _drawn(
+    kind: type[InstructionKind], kinds: Sequence[type[InstructionKind]], split: Split, compose: int, rng: Random
+) -> Instruction:
+    if kind.whole_prompt:
+        constraint = kind.draw(rng, split)
+        return Instruction(constraint.request(rng, split), (constraint,), None)
+    chosen, claimed, wanted = [kind], set(kind.claims), rng.randint(1, compose)
+    for other in rng.sample(list(kinds), len(kinds)):
+        if len(chosen) < wanted and not other.whole_prompt and not claimed & other.claims:
+            chosen.append(other)
+            claimed |= other.claims
+    topic = rng.choice(topics(split))
+    constraints = tuple(each.draw(rng, split) for each in chosen)
+    form = rng.choice(FORMS.of(split)).format(topic=topic.name)
+    return Instruction(" ".join([form, *(each.request(rng, split) for each in constraints)]), constraints, topic)

@@ -1,0 +1,202 @@
+"""The data set of verifiable instructions: which rows, from which side of the split, in which file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from random import Random
+from typing import Protocol
+
+from boresight_api.outcome import FailureClass, StageFailure
+from boresight_api.stages import Templates
+
+from ..seeds import derive_seed
+from .compose import Composer, Instruction
+from .constraint import InstructionKind, Split
+from .registry import KINDS, NEVER_TRAINED, SIMPLE, SIMPLE_NEVER_TRAINED, kinds_named
+from .rows import Answer, Row, feedback_row, preference_row, prompt_row, warm_start_row
+
+TRAINED_SLICE = "trained kinds"
+UNSEEN_SLICE = "kinds never trained"
+_SPARE_DIALOGUES = 2
+"""Instructions drawn per refinement dialogue: not every answer can be edited by rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of each file."""
+
+    warm_start: int = 160
+    feedback: int = 160
+    prompts: int = 160
+    holdout: int = 48
+    evaluation: int = 128
+    never_trained: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything that decides the rows, but for the answers."""
+
+    seed: int
+    trained: tuple[type[InstructionKind], ...]
+    never_trained: tuple[type[InstructionKind], ...]
+    compose: int = 1
+    samples: int = 2
+    counts: Counts = field(default_factory=Counts)
+    templates: Templates = field(default_factory=Templates)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
+    """One answer y to be sampled: for which prompt, with which seed."""
+
+    id: str
+    prompt: str
+    seed: int
+
+
+class AnswerSource(Protocol):
+    """Where the answers y come from."""
+
+    def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
+        """One answer per request, in order."""
+
+
+def choose_kinds(names: str) -> tuple[tuple[type[InstructionKind], ...], tuple[type[InstructionKind], ...]]:
+    """The trained and the never trained kinds of ``simple``, ``all``, or names separated by commas.
+
+    Raises StageFailure(InvalidConfig) for a name that does not exist, and for named kinds that evaluation keeps to itself.
+    """
+    if names == "simple":
+        return kinds_named(SIMPLE), kinds_named(SIMPLE_NEVER_TRAINED)
+    unseen = tuple(kind for kind in KINDS if kind.kind in NEVER_TRAINED)
+    if names == "all":
+        return tuple(kind for kind in KINDS if kind.kind not in NEVER_TRAINED), unseen
+    trained = kinds_named([name.strip() for name in names.split(",")])
+    for kind in trained:
+        if kind.kind in NEVER_TRAINED:
+            raise StageFailure(
+                FailureClass.INVALID_CONFIG,
+                f'--kinds: found "{kind.kind}", which is kept for evaluation and never trained; leave it out',
+            )
+    return trained, unseen
+
+
+def make_prompts(options: Options) -> dict[str, list[Row]]:
+    """The files that need no model: ``prompts.jsonl`` and ``eval.jsonl``."""
+    drawn = _Drawn.of(options)
+    return {"prompts.jsonl": drawn.prompt_rows(), "eval.jsonl": drawn.evaluation_rows()}
+
+
+def make_all(options: Options, source: AnswerSource) -> dict[str, list[Row]]:
+    """All files, their answers sampled from ``source``.
+
+    Raises StageFailure(InvalidConfig) when too few refinement dialogues can be made.
+    """
+    drawn = _Drawn.of(options)
+    sampled = _sample(options, drawn, source)
+    return {
+        "warm_start.jsonl": _warm_start_rows(options, drawn.warm_start, sampled),
+        "feedback.jsonl": _feedback_rows("feedback", drawn.feedback, sampled),
+        "prompts.jsonl": drawn.prompt_rows(),
+        "preferences.jsonl": _preference_rows(drawn.prompts, sampled),
+        "holdout.jsonl": _feedback_rows("holdout", drawn.holdout, sampled),
+        "eval.jsonl": drawn.evaluation_rows(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The instructions of all files. Prompts are drawn first where no model is needed, so both commands draw the same."""
+
+    prompts: list[Instruction]
+    evaluation: list[Instruction]
+    never_trained: list[Instruction]
+    warm_start: list[Instruction]
+    feedback: list[Instruction]
+    holdout: list[Instruction]
+
+    @classmethod
+    def of(cls, options: Options) -> _Drawn:
+        composer, counts = Composer(taken=set()), options.counts
+
+        def draw(
+            purpose: str, count: int, split: Split, kinds: Sequence[type[InstructionKind]] = options.trained
+        ) -> list[Instruction]:
+            rng = Random(derive_seed(options.seed, "instructions", purpose, 0))
+            return composer.instructions(count, kinds, split=split, compose=options.compose, rng=rng) if kinds else []
+
+        return cls(
+            prompts=draw("prompts", counts.prompts, Split.TRAIN),
+            evaluation=draw("evaluation", counts.evaluation, Split.EVALUATION),
+            never_trained=draw("never-trained", counts.never_trained, Split.EVALUATION, options.never_trained),
+            warm_start=draw("warm-start", counts.warm_start * _SPARE_DIALOGUES, Split.TRAIN),
+            feedback=draw("feedback", counts.feedback, Split.TRAIN),
+            holdout=draw("holdout", counts.holdout, Split.EVALUATION),
+        )
+
+    def prompt_rows(self) -> list[Row]:
+        return [prompt_row(_row_id("prompt", number), each) for number, each in enumerate(self.prompts)]
+
+    def evaluation_rows(self) -> list[Row]:
+        named = [(each, TRAINED_SLICE) for each in self.evaluation] + [
+            (each, UNSEEN_SLICE) for each in self.never_trained
+        ]
+        return [prompt_row(_row_id("eval", number), each, slice=part) for number, (each, part) in enumerate(named)]
+
+
+def _sample(options: Options, drawn: _Drawn, source: AnswerSource) -> dict[str, list[Answer]]:
+    """Answers by prompt: several of the base model where one is chosen among them."""
+    requests = [
+        AnswerRequest(f"{each.prompt}#{index}", each.prompt, derive_seed(options.seed, "response", each.prompt, index))
+        for part, samples in (
+            (drawn.feedback, options.samples),
+            (drawn.holdout, options.samples),
+            (drawn.prompts, options.samples),
+            (drawn.warm_start, 1),
+        )
+        for each in part
+        for index in range(samples)
+    ]
+    answers: dict[str, list[Answer]] = {}
+    for request, answer in zip(requests, source.answers(requests), strict=True):
+        answers.setdefault(request.prompt, []).append(answer)
+    return answers
+
+
+def _warm_start_rows(options: Options, drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:
+    """As many dialogues of every kind as there are; where a kind runs out, more of the others."""
+    wanted, made = options.counts.warm_start, dict[str, list[Row]]()
+    for number, each in enumerate(drawn):
+        row = warm_start_row(_row_id("warm-start", number), each, sampled[each.prompt], options.templates)
+        if row is not None:
+            made.setdefault(each.kinds[0], []).append(row)
+    turns = zip_longest(*made.values())
+    rows = [row for turn in turns for row in turn if row is not None][:wanted]
+    if len(rows) < wanted:
+        raise StageFailure(
+            FailureClass.INVALID_CONFIG,
+            f"found {len(rows)} answers that a rule can edit, expected {wanted}; ask for fewer rows (--warm-start) or kinds "
+            "that rules can follow (--kinds)",
+        )
+    return rows
+
+
+def _feedback_rows(name: str, drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:
+    return [
+        feedback_row(_row_id(name, number), each, sampled[each.prompt], prefer_satisfied=number % 2 == 0)
+        for number, each in enumerate(drawn)
+    ]
+
+
+def _preference_rows(drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:
+    rows = (
+        preference_row(_row_id("preference", number), each, sampled[each.prompt]) for number, each in enumerate(drawn)
+    )
+    return [row for row in rows if row is not None]
+
+
+def _row_id(name: str, number: int) -> str:
+    return f"{name}-{number:04d}"
