@@ -12,10 +12,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from boresight_api.base import sha256_hex
 from boresight_api.outcome import FailureClass, StageFailure
 
@@ -33,7 +31,11 @@ _INSTALL = (
     "(without --no-deps pip compiles llama.cpp, which is not needed)"
 )
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
+if TYPE_CHECKING:  # numpy costs 0.1 s, and `boresight plan` only asks for a digest
+    import numpy as np
+    import numpy.typing as npt
+
+    Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
 def digest(name: str) -> str:
@@ -89,6 +91,7 @@ def _gguf_path() -> Path:
 
 def _make_smollm2(folder: Path) -> None:
     import gguf
+    import numpy as np
     from gguf.quants import dequantize
 
     reader = gguf.GGUFReader(_gguf_path())
@@ -190,6 +193,7 @@ _TINY_CHAT_TEMPLATE = (
 
 def _make_tiny(folder: Path) -> None:
     """A Llama of 0.6 million random parameters over bytes, with a ChatML template."""
+    import numpy as np
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = [*_TINY_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
