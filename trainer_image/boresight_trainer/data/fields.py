@@ -51,8 +51,8 @@ def prompt_of(value: object, field: str) -> tuple[Message, ...]:
 def ending_with_user(messages: tuple[Message, ...], field: str) -> tuple[Message, ...]:
     """``messages`` if a user has the last word."""
     if not messages or messages[-1].role != "user":
-        found = f"a {messages[-1].role} message at the end" if messages else "no message"
-        raise RowError(field, found, "a user message at the end of the prompt")
+        found = f"the {messages[-1].role}'s message at the end" if messages else "no message"
+        raise RowError(field, found, "the user's at the end of the prompt")
     return messages
 
 

@@ -110,7 +110,7 @@ class JsonlFormat:
         """(x, y, c), with y* where the row has it."""
         self._refuse_ambiguity(row)
         response = self._response(row)
-        critique, advice = critique_of(self._get(row, ColumnRole.CRITIQUE), self._name(ColumnRole.CRITIQUE))
+        critique, advice = critique_of(self._required(row, ColumnRole.CRITIQUE), self._name(ColumnRole.CRITIQUE))
         separate = self._get(row, ColumnRole.ADVICE)
         if separate is not None:
             if advice is not None:
@@ -216,7 +216,7 @@ class JsonlFormat:
             return text_of(value, name)
         last = messages_of(value, name)[-1]
         if last.role != "assistant":
-            raise RowError(name, f"a {last.role} message at the end", "an assistant message at the end")
+            raise RowError(name, f"the {last.role}'s message at the end", "the assistant's")
         return last.content
 
 

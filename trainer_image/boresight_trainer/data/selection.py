@@ -50,8 +50,9 @@ def content_of(prompt: Prompt) -> str:
 def held_out(prompts: Sequence[Prompt], split: HoldoutSplit, seed: int) -> set[str]:
     """Contents (:func:`content_of`) of the prompts that are held out.
 
-    A prompt is held out if its rank falls below ``split.percent``. If that is none of several, the lowest is: an
-    evaluation on no rows says nothing. At most ``split.max_rows`` rows, lowest ranks first, a prompt with all its rows.
+    A prompt is held out if its rank falls below ``split.percent``. If that is none of several, the lowest is, and if it
+    is all, the highest is not: neither an evaluation nor a training on no rows says anything. At most
+    ``split.max_rows`` rows, lowest ranks first, a prompt with all its rows.
     """
     rows: dict[str, int] = {}
     for prompt in prompts:
@@ -61,8 +62,8 @@ def held_out(prompts: Sequence[Prompt], split: HoldoutSplit, seed: int) -> set[s
     ordered = sorted(rows, key=lambda content: ranks[content])
     threshold = int(_WHOLE * split.percent / 100)
     below = [content for content in ordered if ranks[content] < threshold]
-    if not below and split.percent > 0 and len(ordered) > 1:
-        below = ordered[:1]
+    if 0 < split.percent < 100:
+        below = (below or ordered[:1])[: len(ordered) - 1]
     return _at_most(below, rows, split.max_rows)
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,7 +165,7 @@ class FileStore:
             _write(folder / MANIFEST_NAME, manifest.to_bytes())
             _flush(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
-            adopted = not self._rename(folder, target)
+            adopted = not _publish_by_rename(folder, target)
             if adopted:
                 shutil.rmtree(folder)
         digest = self.digest(key)
@@ -247,17 +247,34 @@ class FileStore:
             f"remove {folder} to make it again",
         )
 
-    def _rename(self, folder: Path, target: Path) -> bool:
-        """Publish by rename; False if ``target`` is a finished artifact. A folder without manifest moves away."""
-        while not _rename_onto_nothing(folder, target):
-            if (target / MANIFEST_NAME).is_file():
+
+def _publish_by_rename(folder: Path, target: Path) -> bool:
+    """Rename ``folder`` to ``target``; False if that is a finished artifact. A wreck without manifest is emptied first.
+
+    The wreck is emptied through its file descriptor: if another publisher puts its artifact in the wreck's place
+    meanwhile, the descriptor still means the wreck, and the artifact loses nothing.
+    """
+    while not _rename_onto_nothing(folder, target):
+        try:
+            descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        try:
+            if any(entry.name == MANIFEST_NAME for entry in os.scandir(descriptor)):
                 return False
-            wreck = self.root / STAGING / f"{target.name[:16]}-wreck-{uuid.uuid4().hex}"
-            target.rename(wreck)
-            if (wreck / MANIFEST_NAME).is_file() and _rename_onto_nothing(wreck, target):
-                return False  # somebody else repaired it between the look and the move: theirs goes back
-            shutil.rmtree(wreck)
-        return True
+            _empty(descriptor)
+        finally:
+            os.close(descriptor)
+    return True
+
+
+def _empty(descriptor: int) -> None:
+    for entry in os.scandir(descriptor):
+        with suppress(FileNotFoundError):  # another publisher empties it too
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.name, dir_fd=descriptor)
+            else:
+                os.unlink(entry.name, dir_fd=descriptor)
 
 
 def _rename_onto_nothing(folder: Path, target: Path) -> bool:

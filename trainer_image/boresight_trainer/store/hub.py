@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from boresight_api.base import canonical_json, sha256_hex
@@ -28,12 +28,14 @@ class HubReference:
     repo: str
     kind: str  # "model" or "dataset", as the hub calls them
     revision: str | None = None
+    licence: str | None = field(default=None, compare=False)
+    """As the repository's card states it, if the hub was asked."""
 
     @classmethod
     def parse(cls, uri: str) -> HubReference:
         """Raises :class:`StageFailure` (InvalidConfig)."""
         match = _URI.match(uri)
-        if match is None or (match["repo"].startswith("datasets/") and not match["data"]):
+        if match is None or match["repo"] == "datasets":
             raise StageFailure(
                 FailureClass.INVALID_CONFIG,
                 f'found "{uri}", expected hf://<owner>/<model> or hf://datasets/<owner>/<dataset>',
@@ -66,7 +68,8 @@ def resolve(reference: HubReference) -> HubReference:
     if not constants.HF_HUB_OFFLINE:
         try:
             info = HfApi().repo_info(reference.repo, repo_type=reference.kind, revision=reference.revision, timeout=30)
-            return HubReference(reference.repo, reference.kind, info.sha)
+            licence = getattr(info.card_data, "license", None)
+            return HubReference(reference.repo, reference.kind, info.sha, licence if isinstance(licence, str) else None)
         except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
             raise _unknown(reference, error) from error
         except (OSError, httpx2.HTTPError) as error:

@@ -91,7 +91,7 @@ def _patterns(value: Input) -> Sequence[str]:
     if not isinstance(value, DataInput):
         return hub.MODEL_FILES
     if value.files:
-        return [name if value.subset is None else f"*{name}" for name in value.files]
+        return value.files
     return [f"{value.subset}/{pattern}" for pattern in hub.DATA_FILES] if value.subset else hub.DATA_FILES
 
 

@@ -44,7 +44,8 @@ def pin(
         return Pin(id=identity, digest=digest, licence=licence_of(path))
     if scheme == "hf":
         reference = hub.resolve(hub.HubReference.parse(uri).at(revision))
-        return Pin(id=identity, digest=reference.digest, revision=reference.revision)
+        licence = licence_label(reference.licence) if reference.licence else None
+        return Pin(id=identity, digest=reference.digest, revision=reference.revision, licence=licence)
     if scheme == "embedded":
         from ..models import embedded
 
