@@ -21,7 +21,7 @@ from ..generation.hf import TransformersGenerator
 from ..models.batch import Sample, Segment, build_pack
 from ..models.chat import ChatTokenizer
 from ..models.loading import load_causal_lm
-from ..models.scorer import Scorer, is_proven, self_check
+from ..models.scorer import Scorer, self_check
 from ..stage import StageContext
 from .journal import Journal, batch_name
 from .suite import Answer, Ask, ScoringItem
@@ -167,8 +167,7 @@ class LoadedModel:
     def _ready_scorer(self) -> Scorer:
         if self._scorer is None:
             self._scorer = Scorer(self._model)
-            if not is_proven(self._model):
-                self_check(self._scorer)
+            self_check(self._scorer)
         return self._scorer
 
 

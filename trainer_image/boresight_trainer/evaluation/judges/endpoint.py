@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,8 +64,10 @@ class EndpointJudge:
     check_stop: Callable[[], None]
     """Raises when the stage has to stop; called between replies."""
     max_tokens: int = 8
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] | None = None
+    """Passes the time between attempts; by default a sleep that ends as soon as judging fails."""
     has_probabilities: bool = field(default=False, init=False)
+    _halted: threading.Event = field(default_factory=threading.Event, init=False)
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -86,12 +88,15 @@ class EndpointJudge:
         """
         del purpose  # the request alone identifies the reply
         prompts = [order for duel in duels for order in _orders(duel)]
-        with ThreadPoolExecutor(self.endpoint.parallel) as pool:
-            try:
-                ballots = list(self._watched(pool.map(self._ask, prompts)))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        self._halted.clear()
+        pool = ThreadPoolExecutor(self.endpoint.parallel)
+        try:
+            ballots = list(self._watched(pool.map(self._ask, prompts)))
+        except BaseException:
+            self._halted.set()
+            raise
+        finally:  # a stop has a grace period: requests under way are not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
         return [Verdict(ballots[i], ballots[i + 1]) for i in range(0, len(ballots), 2)]
 
     def _watched(self, ballots: Iterator[Ballot]) -> Iterator[Ballot]:
@@ -138,9 +143,10 @@ class EndpointJudge:
                 problem, pause = f"HTTP {error.code}", _retry_after(error.headers)
             except (urllib.error.URLError, HTTPException, OSError, _UnreadableReplyError) as error:
                 problem, pause = str(error), None
-            if attempt + 1 < self.endpoint.attempts:
-                self.check_stop()
-                self.sleep(min(60.0, 2.0**attempt if pause is None else pause))
+            if attempt + 1 < self.endpoint.attempts and not self._halted.is_set():
+                (self.sleep or self._halted.wait)(min(60.0, 2.0**attempt if pause is None else pause))
+            if self._halted.is_set():
+                break
         raise StageFailure(
             FailureClass.INFRASTRUCTURE,
             f"judgeEndpoint {self._url}: no reply in {self.endpoint.attempts} attempts, last problem: {problem}; "
