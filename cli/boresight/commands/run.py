@@ -32,11 +32,17 @@ def run_command(ctx: click.Context, file: Path, store: str | None) -> None:
     Stages whose artifacts are in the store are not done again. At the end a report is written.
     """
     from ..local.display import make_display
+    from ..local.launch import ProcessLauncher
     from ..local.planning import choose_store, read_manifest
     from ..local.run import run_manifest
 
     manifest = read_manifest(file)
-    finished = run_manifest(manifest, choose_store(store, manifest), make_display)
+    finished = run_manifest(
+        manifest,
+        choose_store(store, manifest),
+        make_display=make_display,
+        make_launcher=lambda folder: ProcessLauncher(folder / "server.log"),
+    )
     if finished.record.state.done:
         from ..report.write import write_report
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from typing import Any, Literal, Protocol
 
 from .display import Display
 from .interrupt import Interrupt
-from .server import StageServer
 
 POLL_SECONDS = 0.2
 
@@ -66,40 +63,6 @@ class Process(Protocol):
 
     def signal(self, name: Literal["TERM", "KILL"]) -> None:
         """Signal it."""
-
-
-class PrepareProcess:
-    """``boresight-trainer prepare``: a process of its own, for it needs no torch."""
-
-    def __init__(self, folder: AttemptFolder) -> None:
-        with folder.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "boresight_trainer.main", "prepare", str(folder.document)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def wait(self, seconds: float) -> int | None:
-        """See :class:`Process`."""
-        try:
-            return self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def signal(self, name: Literal["TERM", "KILL"]) -> None:
-        """See :class:`Process`."""
-        if name == "TERM":
-            self._process.terminate()
-        else:
-            self._process.kill()
-
-
-def start_stage(server: StageServer, folder: AttemptFolder) -> Process:
-    """A stage forked from ``server``."""
-    server.run(folder.document, folder.log)
-    return server
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -60,14 +61,26 @@ def decide(failure: FailureClass, *, recipe: str, halvings: int) -> Next:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """The last lines of a log that are not empty, fit for a terminal."""
+    """The last lines of a log that are not empty, fit for a terminal; JSON records as text, with their tracebacks."""
     if not log.exists():
         return []
     with log.open("rb") as file:
         file.seek(0, 2)
-        file.seek(max(0, file.tell() - 16_384))
+        file.seek(max(0, file.tell() - 65_536))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
-    return [clean(line) for line in lines if line.strip()][-count:]
+    shown = [clean(part) for line in lines for part in _readable(line)]
+    return [line for line in shown if line.strip()][-count:]
+
+
+def _readable(line: str) -> list[str]:
+    """The lines of one log record."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return [line]
+    if not isinstance(record, dict) or "message" not in record:
+        return [line]
+    return [str(record["message"]), *str(record.get("traceback", "")).splitlines()]
 
 
 def _failure(stage: str, key: str | None, failure: FailureClass, message: str) -> Outcome:

@@ -53,9 +53,9 @@ def read_manifest(path: Path) -> Manifest:
 
     Raises :class:`UserError` with every fault, each naming its field.
     """
+    from boresight_api.documents import load_yaml
     from boresight_api.manifest import parse_manifest, rebase
     from boresight_api.problems import ProblemsError
-    from boresight_api.documents import load_yaml
 
     try:
         document = rebase(load_yaml(path.read_text(encoding="utf-8")), path.absolute().parent.as_uri())

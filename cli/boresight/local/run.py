@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from boresight_api.outcome import FailureClass, Outcome, PrepareReport, exit_code_of
 from boresight_api.plan import PlannedStage
@@ -17,14 +18,14 @@ from ..errors import UserError
 from ..records import Attempt, RunFolder, RunRecord, RunRecords, SourceEntry, StageRecord, State, now
 from ..text import duration, plural, short
 from . import lock
-from .attempt import AttemptFolder, Ended, PrepareProcess, Process, start_stage, watch
+from .attempt import POLL_SECONDS, AttemptFolder, Ended, Process, watch
 from .display import Display
 from .estimate import append_history, estimate, read_history
 from .execution import GRACE_SECONDS, prepare_document, run_uid, stage_document
 from .interrupt import Interrupt
+from .launch import Launcher
 from .outcomes import Next, decide, last_lines, read_outcome
 from .planning import LocalPlan, Manifest, known_pins, make_plan
-from .server import StageServer
 
 PREPARE = "prepare"
 INTERRUPTED_EXIT = 130
@@ -39,8 +40,16 @@ class Finished:
     exit_code: int
 
 
-def run_manifest(manifest: Manifest, store: FileStore, make_display: Callable[[int], Display]) -> Finished:
+def run_manifest(
+    manifest: Manifest,
+    store: FileStore,
+    *,
+    make_display: Callable[[int], Display],
+    make_launcher: Callable[[Path], Launcher],
+) -> Finished:
     """Do everything in the manifest's plan that the store does not have yet.
+
+    ``make_display`` gets the width of the longest stage name, ``make_launcher`` the run's folder.
 
     Raises :class:`UserError` if another process works on the run, and for whatever is wrong with the manifest.
     """
@@ -57,9 +66,9 @@ def run_manifest(manifest: Manifest, store: FileStore, make_display: Callable[[i
         planned = make_plan(manifest, store, known_pins(manifest, store, before), recipe=recipe)
         width = max(len(stage.name) for stage in planned.plan.stages)
         display = resources.enter_context(make_display(width))
-        server = resources.enter_context(StageServer(folder.path / "server.log"))
+        launcher = resources.enter_context(make_launcher(folder.path))
         interrupt = resources.enter_context(Interrupt())
-        work = Work(manifest, store, folder, display, interrupt, server, _new_record(manifest, store, planned))
+        work = Work(manifest, store, folder, display, interrupt, launcher, _new_record(manifest, store, planned))
         return work.go(planned)
 
 
@@ -72,7 +81,7 @@ class Work:
     folder: RunFolder
     display: Display
     interrupt: Interrupt
-    server: StageServer
+    launcher: Launcher
     record: RunRecord
 
     def go(self, planned: LocalPlan) -> Finished:
@@ -80,7 +89,7 @@ class Work:
         started = time.monotonic()
         self._announce(planned)
         if planned.to_run:
-            self.server.start()  # imports torch while prepare runs
+            self.launcher.warm_up()  # imports torch while prepare runs
         self._save()
         report = self._prepare(planned)
         if isinstance(report, PrepareReport):
@@ -123,7 +132,7 @@ class Work:
         attempt = AttemptFolder(self.folder.attempt_folder(PREPARE, None, number))
         attempt.create(prepare_document(self.manifest, tuple(planned.pins.values()), self.store.uri, attempt))
         outcome, ended = self._attempt(
-            StageRecord(PREPARE, PREPARE), attempt, number, halvings=0, start=partial(PrepareProcess, attempt)
+            StageRecord(PREPARE, PREPARE), attempt, number, halvings=0, start=partial(self.launcher.prepare, attempt)
         )
         if outcome.failure_class is not None:
             return self._tell_failure(PREPARE, outcome, ended, attempt)
@@ -189,6 +198,8 @@ class Work:
             return self._work_on(stage, report)
 
     def _work_on(self, stage: PlannedStage, report: PrepareReport) -> int | None:
+        if not self._warm():
+            return self._tell_interrupted(stage.name)
         halvings = 0
         while True:
             number = _next_number(self.folder, stage.name, stage.key)
@@ -200,7 +211,7 @@ class Work:
             record = self.record.stage(stage.name)
             assert record is not None
             outcome, ended = self._attempt(
-                record, attempt, number, halvings=halvings, start=partial(start_stage, self.server, attempt)
+                record, attempt, number, halvings=halvings, start=partial(self.launcher.stage, attempt)
             )
             if outcome.failure_class is None:
                 self._tell_success(stage, outcome, ended)
@@ -210,6 +221,20 @@ class Work:
                 return self._tell_failure(stage.name, outcome, ended, attempt)
             halvings += 1
             self.display.end("!", "ran out of memory; once more with half the token budget")
+
+    def _warm(self) -> bool:
+        """Wait until stages can start; False if the user has enough of it."""
+        if self.launcher.is_warm(0.0):
+            return True
+        started = time.monotonic()
+        self.display.begin("start")
+        self.display.update({"phase": "importing"})
+        while not self.launcher.is_warm(POLL_SECONDS):
+            if self.interrupt.requests:
+                self.display.end("!", "stopped while importing torch and transformers")
+                return False
+        self.display.end("✓", f"{duration(time.monotonic() - started)}  torch and transformers imported")
+        return True
 
     def _attempt(
         self,

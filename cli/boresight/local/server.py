@@ -11,8 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from ..errors import UserError
 
@@ -25,7 +24,7 @@ class ServerLostError(UserError):
 
 
 class StageServer:
-    """One server for one run, started when the first stage needs it and ended with the context."""
+    """One server for one run, started when the first stage needs it and ended by :meth:`close`."""
 
     def __init__(self, log: Path, command: tuple[str, ...] = (sys.executable, "-m", "boresight_trainer.main")) -> None:
         self._log = log
@@ -34,19 +33,6 @@ class StageServer:
         self._connection: socket.socket | None = None
         self._buffer = b""
         self._ready = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def ready(self) -> bool:
-        """Whether the imports are done."""
-        return self._ready
 
     def start(self) -> None:
         """Start the process and connect; returns while it still imports. Does nothing the second time."""
@@ -83,16 +69,25 @@ class StageServer:
         Raises :class:`ServerLostError`.
         """
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            for reply in self._receive(left):
+        while True:
+            for reply in self._receive(max(0.0, deadline - time.monotonic())):
                 match reply:
                     case {"exit": int(code)}:
                         return code
                     case {"ready": _}:
                         self._ready = True
+                        return None
                     case {"error": str(message)}:
                         raise ServerLostError(f"the stage could not be started: {message}")
-        return None
+            if time.monotonic() >= deadline:
+                return None
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Whether the imports are done; waits at most ``seconds`` for that. Raises :class:`ServerLostError`."""
+        self.start()
+        if not self._ready:
+            self.wait(seconds)
+        return self._ready
 
     def close(self) -> None:
         """Hang up; the server stops its stage, if one runs, and ends. One that still imports is ended at once."""
