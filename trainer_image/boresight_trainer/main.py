@@ -7,41 +7,35 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boresight_api.outcome import ExitCode, FailureClass, Outcome, StageFailure, exit_code_of
 from boresight_api.stages import Stage
 from pydantic import ValidationError
 
 from . import stage as stages
-from .data.commands import add_check_command
-from .data.instructions.commands import add_make_command
-from .recipes.prepare import add_prepare_command
 from .store.file import FileStore
 from .store.inputs import Inputs
 from .telemetry.logs import set_up as set_up_logs
 from .telemetry.progress import Progress
 from .telemetry.stop import StopFlag
 
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    Add = Callable[[Subparsers, list[str]], None]
+
 log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code of :class:`boresight_api.outcome.ExitCode`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="boresight-trainer", description="Runs one stage of an alignment run.")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run the stage that stage.json describes")
-    run.add_argument("stage", type=Path, metavar="STAGE.JSON")
-    run.set_defaults(command=lambda options: run_stage(options.stage))
-    serve = commands.add_parser("serve", help="import torch once and fork a process for every stage asked for")
-    serve.add_argument("--socket", type=Path, required=True)
-    serve.set_defaults(command=_serve)
-    add_prepare_command(commands)
-    data = commands.add_parser("data", help="check or make data").add_subparsers(required=True, metavar="COMMAND")
-    add_check_command(data)
-    add_make_command(data)
+    _add_named(parser, COMMANDS, arguments)
     options = parser.parse_args(arguments)
     try:
         return int(options.command(options))
@@ -50,6 +44,53 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {failure.message}", file=sys.stderr)
         return exit_code_of(failure.failure)
+
+
+def _add_named(parser: argparse.ArgumentParser, known: Mapping[str, Add], arguments: list[str]) -> None:
+    """Add the command that ``arguments`` name, or all if they name none; each imports what it needs as it is added."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name in [named] if named in known else known:
+        known[name](commands, arguments)
+
+
+def _add_run(commands: Subparsers, _: list[str]) -> None:
+    run = commands.add_parser("run", help="run the stage that stage.json describes")
+    run.add_argument("stage", type=Path, metavar="STAGE.JSON")
+    run.set_defaults(command=lambda options: run_stage(options.stage))
+
+
+def _add_serve(commands: Subparsers, _: list[str]) -> None:
+    serve = commands.add_parser("serve", help="import torch once and fork a process for every stage asked for")
+    serve.add_argument("--socket", type=Path, required=True)
+    serve.set_defaults(command=_serve)
+
+
+def _add_prepare(commands: Subparsers, _: list[str]) -> None:
+    from .recipes.prepare import add_prepare_command
+
+    add_prepare_command(commands)
+
+
+def _add_data(commands: Subparsers, arguments: list[str]) -> None:
+    data = commands.add_parser("data", help="check or make data")
+    _add_named(data, DATA_COMMANDS, arguments[arguments.index("data") + 1 :] if "data" in arguments else [])
+
+
+def _add_check(commands: Subparsers, _: list[str]) -> None:
+    from .data.commands import add_check_command
+
+    add_check_command(commands)
+
+
+def _add_make(commands: Subparsers, _: list[str]) -> None:
+    from .data.instructions.commands import add_make_command
+
+    add_make_command(commands)
+
+
+COMMANDS: dict[str, Add] = {"run": _add_run, "serve": _add_serve, "prepare": _add_prepare, "data": _add_data}
+DATA_COMMANDS: dict[str, Add] = {"check": _add_check, "make": _add_make}
 
 
 def run_stage(path: Path) -> int:
@@ -99,8 +140,8 @@ def _attempt(stage: Stage) -> Outcome:
         return stages.failed(stage.name, stage.key, StageFailure(FailureClass.INFRASTRUCTURE, _describe(error)))
     except Exception as error:
         log.exception("the stage failed")
-        failure = FailureClass.OUT_OF_MEMORY if _is_out_of_memory(error) else FailureClass.ERROR
-        return stages.failed(stage.name, stage.key, StageFailure(failure, _describe(error)))
+        kind = FailureClass.OUT_OF_MEMORY if _is_out_of_memory(error) else FailureClass.ERROR
+        return stages.failed(stage.name, stage.key, StageFailure(kind, _describe(error)))
 
 
 def _describe(error: BaseException) -> str:

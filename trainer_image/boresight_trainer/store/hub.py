@@ -68,7 +68,7 @@ def resolve(reference: HubReference) -> HubReference:
     if not constants.HF_HUB_OFFLINE:
         try:
             info = HfApi().repo_info(reference.repo, repo_type=reference.kind, revision=reference.revision, timeout=30)
-            licence = getattr(info.card_data, "license", None)
+            licence = getattr(getattr(info, "card_data", None), "license", None)
             return HubReference(reference.repo, reference.kind, info.sha, licence if isinstance(licence, str) else None)
         except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
             raise _unknown(reference, error) from error
