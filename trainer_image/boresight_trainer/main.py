@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _add_named(parser: argparse.ArgumentParser, known: Mapping[str, Add], arguments: list[str]) -> None:
     """Add the command that ``arguments`` name, or all if they name none; each imports what it needs as it is added."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    named = next((argument for argument in arguments if not argument.startswith("-")), "")
     for name in [named] if named in known else known:
         known[name](commands, arguments)
 
