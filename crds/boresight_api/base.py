@@ -125,6 +125,13 @@ def field_class(field: FieldInfo) -> FieldClass | None:
     return FieldClass(str(value)) if value is not None else None
 
 
+def list_keys(field: FieldInfo) -> tuple[str, ...]:
+    """The fields that name an item of a named list; empty for every other field."""
+    extra = field.json_schema_extra
+    keys = extra.get("x-kubernetes-list-map-keys") if isinstance(extra, Mapping) else None
+    return tuple(str(key) for key in keys) if isinstance(keys, list) else ()
+
+
 def parse_decimal(value: object) -> Decimal:
     """A decimal from an integer or a string. Floats are refused: ``2e-5`` in YAML is not exactly 2e-5."""
     if isinstance(value, Decimal):

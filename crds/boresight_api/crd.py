@@ -124,7 +124,7 @@ def _schema(definition: Definition) -> Document:
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of the API.", "maxLength": 64},
             "kind": {"type": "string", "description": f"Always {definition.kind.__name__}.", "maxLength": 64},
-            "metadata": {"type": "object", "description": "Name, labels, annotations."},
+            "metadata": {"type": "object"},
             "spec": structural_schema(_SPECS[definition.kind]),
             "status": structural_schema(RunStatus),
         },

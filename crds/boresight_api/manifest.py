@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
-from .base import API_VERSION, DECIMAL_PATTERN, DIGEST_PATTERN, NAME_PATTERN, Contract
+from .base import API_VERSION, DECIMAL_PATTERN, DIGEST_PATTERN, NAME_PATTERN, Contract, list_keys
 from .kinds import KINDS, AlignmentRun, EvalRun, FeedbackSynthesis, Run
 from .podtemplate import LABEL_KEY_PATTERN, LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
 from .problems import ManifestError, Problem, closest
@@ -49,13 +50,40 @@ def parse_manifest(document: object) -> Run:
     if not isinstance(document, Mapping):
         raise ManifestError([Problem("", _shown(document), "a mapping with apiVersion, kind, metadata and spec")])
     model = _model_of(document)
-    wish = {name: value for name, value in document.items() if name != "status"}
+    wish = _without_nulls({name: value for name, value in document.items() if name != "status"})
     try:
-        return model.model_validate_json(json.dumps(wish), strict=True)
+        run = model.model_validate_json(json.dumps(wish), strict=True)
     except TypeError as error:
         raise ManifestError([Problem("", f"a value that JSON does not have ({error})", "plain data")]) from None
     except ValidationError as error:
         raise ManifestError(_problems(model, error)) from None
+    if twice := list(_twice(run.spec, "spec")):
+        raise ManifestError(twice)
+    return run
+
+
+def _without_nulls(value: Any) -> Any:
+    """``field: null`` is a field that is not there, as the API server has it."""
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _twice(value: object, path: str) -> Iterator[Problem]:
+    """Items of named lists that have one name: the API server refuses them too."""
+    if not isinstance(value, Contract):
+        return
+    for name, field in type(value).model_fields.items():
+        item, place = getattr(value, name), f"{path}.{field.alias or name}"
+        keys, seen = list_keys(field), set()
+        for index, member in enumerate(item if isinstance(item, tuple) else ()):
+            identity = tuple(getattr(member, to_snake(key)) for key in keys)
+            if identity in seen:
+                yield Problem(f"{place}[{index}]", f"{', '.join(map(_shown, identity))} twice", "different items")
+            if keys:
+                seen.add(identity)
+            yield from _twice(member, f"{place}[{index}]")
+        yield from _twice(item, place)
 
 
 def rebase(document: Any, folder_uri: str) -> Any:

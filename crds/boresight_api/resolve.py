@@ -8,6 +8,7 @@ from typing import Any
 from .kinds import AlignmentRun, EvalRun, FeedbackSynthesis, Run
 from .problems import PlanError, Problem
 from .recipe import NEWEST, RECIPES, Defaults, Recipe
+from .spec import baseline_name
 from .stages import DataFormat, Task
 
 Document = dict[str, Any]
@@ -102,7 +103,7 @@ def _eval_run(spec: Document, defaults: Defaults) -> Document:
     )
     resolved["candidate"] = {"name": "candidate", **_model(spec["candidate"])}
     resolved["baselines"] = [
-        {"name": f"baseline-{number}" if number > 1 else "baseline", **_model(model)}
+        {"name": baseline_name(number), **_model(model)}
         for number, model in enumerate(spec.get("baselines", ()), start=1)
     ]
     if "feedbackModel" in spec:

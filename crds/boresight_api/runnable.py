@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
+from .base import format_decimal
 from .kinds import AlignmentRun, EvalRun, Run
 from .problems import Problem
 
@@ -66,14 +68,20 @@ def _suites(run: Run) -> Iterator[Problem]:
             )
         if name != "Pairwise" and suite.judge is not None:
             yield Problem(f"{path}.judge", "a judge", "none", f"{name} has no judge; remove it")
+        for number, entry in enumerate(suite.data):
+            if entry.weight not in (None, 1):
+                advice = "a repeated row is no new evidence"
+                yield Problem(f"{path}.data[{number}].weight", format_decimal(entry.weight or Decimal(0)), "1", advice)
         if name == "Holdout" and binary:
             yield Problem(f"{path}.name", '"Holdout"', "Verifiable or Pairwise", "Holdout measures a feedback model")
         if isinstance(run, EvalRun):
             if name == "Holdout" and run.spec.feedback_model is None:
                 yield Problem("spec.feedbackModel", "nothing", "a model", "Holdout measures a feedback model")
+            if name == "Pairwise" and not run.spec.baselines:
+                yield Problem("spec.baselines", "nothing", "at least one model", "Pairwise compares with it")
             if not suite.data:
                 yield Problem(f"{path}.data", "nothing", "at least one source", "an EvalRun has no holdout of its own")
-        elif suite.holdout_split is not None:
+        elif suite.holdout_split is not None:  # an AlignmentRun splits in one place
             yield Problem(f"{path}.holdoutSplit", "a split", "none", "set spec.data.holdoutSplit")
 
 

@@ -242,10 +242,27 @@ class FeedbackSynthesisSpec(SynthesisOptions, RunSpec):
     """Share of invalid rows above which the stage fails; 0 fails at the first. Default 1."""
 
 
+def baseline_name(number: int) -> str:
+    """Name in the results of the ``number``-th baseline (from 1) that has none of its own."""
+    return "baseline" if number == 1 else f"baseline-{number}"
+
+
 class EvalRunSpec(GenerationSpec, RunSpec):
     """Models side by side: candidate, baselines, suites."""
 
-    model_config = rules((SUITE_LABELS_ARE_UNIQUE, "suites need different names: use label"))
+    model_config = rules(
+        (SUITE_LABELS_ARE_UNIQUE, "suites need different names: use label"),
+        (
+            "!has(self.baselines) || self.baselines.all(a, !has(a.name) ||"
+            " self.baselines.exists_one(b, has(b.name) && b.name == a.name))",
+            "baselines need different names",
+        ),
+        (
+            "!has(self.baselines) || !self.baselines.exists(b,"
+            " (has(b.name) ? b.name : 'baseline') == (has(self.candidate.name) ? self.candidate.name : 'candidate'))",
+            "a baseline needs another name than the candidate",
+        ),
+    )
 
     candidate: NamedModelSource = semantic()
     """What is judged."""
@@ -261,6 +278,12 @@ class EvalRunSpec(GenerationSpec, RunSpec):
     """Share of invalid rows above which the stage fails; 0 fails at the first. Default 1."""
 
     @model_validator(mode="after")
-    def _labels_differ(self) -> EvalRunSpec:
+    def _names_differ(self) -> EvalRunSpec:
         check_suite_labels(self.suites)
+        seen = {self.candidate.name or "candidate"}
+        for index, baseline in enumerate(self.baselines, start=1):
+            name = baseline.name or baseline_name(index)
+            if name in seen:
+                raise ValueError(f'baselines[{index - 1}].name: found "{name}" twice, expected different names')
+            seen.add(name)
         return self
