@@ -63,7 +63,8 @@ def pinned(text: str, resolve: Resolve, *, recipe: str, update: bool) -> str:
     for mapping in _sources(spec):
         place = _place(text, mapping, update)
         edits += _source_edits(text, mapping, place, resolve(place), update)
-    for edit in sorted(edits, key=lambda e: (e.start, e.end), reverse=True):
+    edits.sort(key=lambda e: e.start)  # stable: two at one place keep their order
+    for edit in reversed(edits):
         text = text[: edit.start] + edit.replacement + text[edit.end :]
     return text
 

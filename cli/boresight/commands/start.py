@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import click
 
 MANIFEST = """\
@@ -50,13 +54,35 @@ Examples:
 )
 def init_command(name: str, task: str, model: str, data: str, data_format: str | None) -> None:
     """Print the smallest manifest of a run, ready to be edited; every field left out has a default."""
+    from boresight_api.documents import load_yaml
+    from boresight_api.manifest import parse_manifest
+    from boresight_api.problems import ProblemsError
+
+    from ..errors import UserError
+
     chosen = data_format or ("AlignAnything" if data.startswith("hf://") else "Jsonl")
     document = MANIFEST.format(
-        name=name,
-        task=task,
-        model=model,
-        data=data if "://" in data else f"file:{data}" if not data.startswith("/") else f"file://{data}",
+        name=scalar(name),
+        task=scalar(task),
+        model=scalar(model),
+        data=scalar(data_uri(data)),
         format=chosen,
         columns=COLUMNS if chosen == "Jsonl" else "",
     )
+    try:
+        parse_manifest(load_yaml(document))
+    except ProblemsError as error:
+        raise UserError(str(error)) from error
     click.echo(document, nl=False)
+
+
+def data_uri(data: str) -> str:
+    """A file becomes a URI: absolute as it is, otherwise relative to the manifest."""
+    if "://" in data:
+        return data
+    return Path(data).as_uri() if data.startswith("/") else f"file:{data}"
+
+
+def scalar(text: str) -> str:
+    """``text`` as a YAML scalar: plain where that is safe, in double quotes otherwise."""
+    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./:@+-]*[A-Za-z0-9_/]", text) else json.dumps(text)
