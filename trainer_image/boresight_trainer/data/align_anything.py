@@ -295,7 +295,9 @@ class AlignAnythingFormat:
             response_number=n,
             response_media=self._response_media(row, n),
             ratings=tuple(
-                rating for _, name in self._dimensions(row) if (rating := _rating(row, name, n, self.subset))
+                rating
+                for letter, name in self._dimensions(row)
+                if (rating := _rating(row, letter, name, n)) is not None
             ),
         )
 
@@ -312,7 +314,7 @@ class AlignAnythingFormat:
         worse: Number = 2 if better == 1 else 1
         found = []
         for letter, name in self._dimensions(row):
-            chosen, rejected = (_rating(row, name, n, self.subset) for n in (better, worse))
+            chosen, rejected = (_rating(row, letter, name, n) for n in (better, worse))
             if chosen and rejected:
                 winner = _integer(row, f"{letter}_{self.subset.output}") if letter else None
                 preferred: Literal["chosen", "rejected"] | None = (
@@ -322,9 +324,8 @@ class AlignAnythingFormat:
         return tuple(found)
 
 
-def _rating(row: RawRow, name: str, n: Number, subset: Subset) -> Rating | None:
+def _rating(row: RawRow, letter: str | None, name: str, n: Number) -> Rating | None:
     """The rating of response ``n`` on a dimension; None if the row has neither score nor rationale."""
-    letter = next((letter for letter, known in subset.dimensions if known == name), None)
     score = _integer(row, f"{name}_rate_{n}")
     rationale = row.values.get(f"{letter}_rationale_{n}") if letter else None
     if rationale is not None and not isinstance(rationale, str):
