@@ -50,6 +50,7 @@ from pydantic import ValidationError
 from ..data import mixture
 from ..data.uses import Use
 from ..models.chat import ChatTokenizer
+from ..store.digests import DigestCache
 from ..store.file import FileStore
 from ..store.inputs import Inputs
 from ..store.pins import pin
@@ -103,7 +104,8 @@ def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
     store.probe()
     run, wanted = _parsed(document.manifest)
     held = {earlier.id: earlier for earlier in document.pins}
-    pins = {source.id: _pin(source, held.get(source.id), store) for source in wanted}
+    digests = DigestCache(cache)
+    pins = {source.id: _pin(source, held.get(source.id), store, digests) for source in wanted}
     made = plan(run, pins)
     inputs = Inputs(store, cache)
     _check_models(made, inputs)
@@ -146,12 +148,12 @@ def _parsed(manifest: Mapping[str, Any]) -> tuple[Run, Sequence[Source]]:
 # -- sources ---------------------------------------------------------------------------------------------------------
 
 
-def _pin(source: Source, held: Pin | None, store: FileStore) -> Pin:
+def _pin(source: Source, held: Pin | None, store: FileStore, digests: DigestCache) -> Pin:
     """The pin of a source; what the manifest or an earlier pin says must still be true."""
     if held is not None and held.key is not None:
         return held  # a tag is resolved once, like a revision
     revision = source.revision if held is None or held.revision is None else held.revision
-    found = pin(source.uri, revision=revision, files=source.files, store=store)
+    found = pin(source.uri, revision=revision, files=source.files, store=store, cache=digests)
     found = found.model_copy(update={"id": source.id})
     for says, expected in (("the manifest", source.digest), ("the first plan", held.digest if held else None)):
         if expected is not None and found.digest is not None and found.digest != expected:
