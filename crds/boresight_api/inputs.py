@@ -7,7 +7,7 @@ from typing import Any
 
 from .pins import Pin, Source, source_id
 from .sources import DataSource, JudgeSource, ModelSource
-from .stages import DataInput, ModelInput
+from .stages import DataInput, ModelInput, TrustRemoteCode
 
 _TAGS = "artifact://tags/"
 
@@ -43,7 +43,8 @@ class SourceBook:
         """The input of a judge that is loaded."""
         assert source.uri is not None
         located = self._located(source.uri, source.revision, (), source.digest, role)
-        return ModelInput.model_validate({**located, "chat_template": source.chat_template})
+        never = TrustRemoteCode.NEVER  # a judge's own code has no business here
+        return ModelInput.model_validate({**located, "chat_template": source.chat_template, "trust_remote_code": never})
 
     def _data(self, entry: DataSource, role: str) -> DataInput:
         limit = entry.limit or ""

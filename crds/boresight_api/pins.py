@@ -29,7 +29,7 @@ def source_id(uri: str, revision: str | None = None, files: Iterable[str] = ()) 
 
 def licence_label(text: str) -> str | None:
     """``text``, as a source states its licence, in the characters and the length that a pin can carry."""
-    return re.sub(r"[^A-Za-z0-9 .,:/()+_-]+", " ", text).strip()[:32].strip() or None
+    return " ".join(re.sub(r"[^A-Za-z0-9 .,:/()+_-]+", " ", text).split())[:32].strip() or None
 
 
 class Pin(Contract):

@@ -96,7 +96,7 @@ def plan(run: Run, pins: Mapping[str, Pin] | None = None, *, recipe: str | None 
         raise PlanError(problems)
     version, rules = recipe_of(run, recipe)
     resolved = resolve(run, recipe)
-    planner = _Planner(rules, SourceBook(pins or {}), resolved.spec.compute or Compute())
+    planner = _Planner(rules, SourceBook({} if pins is None else pins), resolved.spec.compute or Compute())
     match resolved:
         case AlignmentRun(spec=spec):
             planner.alignment_run(spec)
@@ -321,8 +321,11 @@ def _trained(spec: AlignmentRunSpec) -> dict[str, Any]:
 
 
 def _fields(spec: Contract, model: type[Contract]) -> dict[str, Any]:
-    """The fields of ``spec`` that ``model`` has too, under their names in documents, as plain data."""
-    names = {field.alias for field in model.model_fields.values()}
+    """The fields of ``spec`` that ``model`` has too, under their names in documents, as plain data.
+
+    But for ``recipe``, which is a version in a spec and a name in a configuration.
+    """
+    names = {field.alias for field in model.model_fields.values()} - {"recipe"}
     return {name: value for name, value in (_dump(spec) or {}).items() if name in names}
 
 
