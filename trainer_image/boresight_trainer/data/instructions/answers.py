@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...generation.generator import Generator
     from ...models.chat import ChatTokenizer
 
+_MAX_LENGTH = 4096
 BATCH_SIZE = 32
 """Answers sampled together. A batch depends on nothing outside it, so any one can be sampled again alone."""
 
@@ -67,4 +68,5 @@ def open_model(
         folder, chat_template=model.chat_template, system_prompt=model.system_prompt, name=model.uri
     )
     weights = load_causal_lm(folder, trust_remote_code=model.trust_remote_code)
-    return ModelAnswers(TransformersGenerator(weights, chat, BATCH_SIZE), chat, sampling, on_answers)
+    generator = TransformersGenerator(weights, chat, batch_size=BATCH_SIZE, max_length=_MAX_LENGTH)
+    return ModelAnswers(generator, chat, sampling, on_answers)

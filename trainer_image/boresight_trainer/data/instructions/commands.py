@@ -24,6 +24,7 @@ _COUNTS = {
     "warm_start": "refinement dialogues in warm_start.jsonl",
     "feedback": "rows in feedback.jsonl",
     "prompts": "rows in prompts.jsonl",
+    "preferences": "prompts of prompts.jsonl that preferences.jsonl is sampled for",
     "holdout": "rows in holdout.jsonl",
     "evaluation": "prompts of trained kinds in eval.jsonl",
     "never_trained": "prompts of kinds never trained in eval.jsonl",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -40,27 +41,38 @@ class Composer:
     ) -> list[Instruction]:
         """``count`` instructions whose first constraints take turns over ``kinds``, with up to ``compose`` constraints.
 
-        Raises StageFailure(InvalidConfig) when a kind has no further prompt that is new.
+        A kind that has no new prompt any more leaves its turns to the others. Raises StageFailure(InvalidConfig) when
+        none of them has one.
         """
-        return [self._one(kinds[turn % len(kinds)], kinds, split, compose, rng) for turn in range(count)]
+        drawn: list[Instruction] = []
+        turns = deque(kinds)
+        while len(drawn) < count:
+            if not turns:
+                raise StageFailure(
+                    FailureClass.INVALID_CONFIG,
+                    f"found {len(drawn)} different prompts, expected {count}; ask for fewer rows or more --kinds",
+                )
+            kind = turns.popleft()
+            instruction = self._new(kind, kinds, split, compose, rng)
+            if instruction is not None:
+                drawn.append(instruction)
+                turns.append(kind)
+        return drawn
 
-    def _one(
+    def _new(
         self,
         kind: type[InstructionKind],
         kinds: Sequence[type[InstructionKind]],
         split: Split,
         compose: int,
         rng: Random,
-    ) -> Instruction:
+    ) -> Instruction | None:
         for _ in range(_TRIES):
             instruction = _drawn(kind, kinds, split, compose, rng)
             if (normalised := normalise(instruction.prompt)) not in self._taken:
                 self._taken.add(normalised)
                 return instruction
-        raise StageFailure(
-            FailureClass.INVALID_CONFIG,
-            f'found no new prompt of kind "{kind.kind}" in {_TRIES} tries; ask for fewer rows or more kinds (--kinds)',
-        )
+        return None
 
 
 def normalise(prompt: str) -> str:

@@ -30,7 +30,10 @@ _BLAME = re.compile(
     r"|needs?|violat\w+|ignor\w+|forgot|forgets|breaks|no|cannot|error|mistake)\b|n't\b",
     re.IGNORECASE,
 )
-_NEGATED = re.compile(r"(?:\b(?:not|never|neither|nor|no|fails? to|failed to)|n't)\s+(?:\w+\s+){0,2}$", re.IGNORECASE)
+_NEGATED = re.compile(
+    r"(?:(?:\b(?:not|never|fails? to|failed to)|n't)\s+(?:\w+\s+){0,4}|\b(?:no|neither|nor)\s+(?:\w+\s+)?)$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import zip_longest
+from math import ceil
 from random import Random
 from typing import Protocol
 
@@ -19,8 +21,8 @@ from .rows import Answer, Row, feedback_row, preference_row, prompt_row, warm_st
 
 TRAINED_SLICE = "trained kinds"
 UNSEEN_SLICE = "kinds never trained"
-_SPARE_DIALOGUES = 2
-"""Instructions drawn per refinement dialogue: not every answer can be edited by rule."""
+_SPARE_DIALOGUES = Fraction(3, 2)
+"""Instructions drawn per refinement dialogue: not every answer fails, and not every one can be edited by rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,9 @@ class Counts:
     warm_start: int = 160
     feedback: int = 160
     prompts: int = 160
-    holdout: int = 48
+    preferences: int = 160
+    """Prompts, of those in prompts.jsonl, that preferences are looked for on."""
+    holdout: int = 40
     evaluation: int = 128
     never_trained: int = 32
 
@@ -67,7 +71,7 @@ class AnswerSource(Protocol):
 def choose_kinds(names: str) -> tuple[tuple[type[InstructionKind], ...], tuple[type[InstructionKind], ...]]:
     """The trained and the never trained kinds of ``simple``, ``all``, or names separated by commas.
 
-    Raises StageFailure(InvalidConfig) for a name that does not exist, and for named kinds that evaluation keeps to itself.
+    Raises StageFailure(InvalidConfig) for a name that does not exist, or that evaluation keeps to itself.
     """
     if names == "simple":
         return kinds_named(SIMPLE), kinds_named(SIMPLE_NEVER_TRAINED)
@@ -101,7 +105,7 @@ def make_all(options: Options, source: AnswerSource) -> dict[str, list[Row]]:
         "warm_start.jsonl": _warm_start_rows(options, drawn.warm_start, sampled),
         "feedback.jsonl": _feedback_rows("feedback", drawn.feedback, sampled),
         "prompts.jsonl": drawn.prompt_rows(),
-        "preferences.jsonl": _preference_rows(drawn.prompts, sampled),
+        "preferences.jsonl": _preference_rows(drawn.prompts[: options.counts.preferences], sampled),
         "holdout.jsonl": _feedback_rows("holdout", drawn.holdout, sampled),
         "eval.jsonl": drawn.evaluation_rows(),
     }
@@ -109,7 +113,7 @@ def make_all(options: Options, source: AnswerSource) -> dict[str, list[Row]]:
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """The instructions of all files. Prompts are drawn first where no model is needed, so both commands draw the same."""
+    """The instructions of all files. What needs no model is drawn first, so it is the same with and without one."""
 
     prompts: list[Instruction]
     evaluation: list[Instruction]
@@ -132,7 +136,7 @@ class _Drawn:
             prompts=draw("prompts", counts.prompts, Split.TRAIN),
             evaluation=draw("evaluation", counts.evaluation, Split.EVALUATION),
             never_trained=draw("never-trained", counts.never_trained, Split.EVALUATION, options.never_trained),
-            warm_start=draw("warm-start", counts.warm_start * _SPARE_DIALOGUES, Split.TRAIN),
+            warm_start=draw("warm-start", ceil(counts.warm_start * _SPARE_DIALOGUES), Split.TRAIN),
             feedback=draw("feedback", counts.feedback, Split.TRAIN),
             holdout=draw("holdout", counts.holdout, Split.EVALUATION),
         )
@@ -154,7 +158,7 @@ def _sample(options: Options, drawn: _Drawn, source: AnswerSource) -> dict[str, 
         for part, samples in (
             (drawn.feedback, options.samples),
             (drawn.holdout, options.samples),
-            (drawn.prompts, options.samples),
+            (drawn.prompts[: options.counts.preferences], max(2, options.samples)),
             (drawn.warm_start, 1),
         )
         for each in part
@@ -178,8 +182,8 @@ def _warm_start_rows(options: Options, drawn: Sequence[Instruction], sampled: di
     if len(rows) < wanted:
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
-            f"found {len(rows)} answers that a rule can edit, expected {wanted}; ask for fewer rows (--warm-start) or kinds "
-            "that rules can follow (--kinds)",
+            f"found {len(rows)} answers that a rule can edit, expected {wanted}; ask for fewer rows (--warm-start) or "
+            "kinds that rules can follow (--kinds)",
         )
     return rows
 

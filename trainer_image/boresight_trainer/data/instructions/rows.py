@@ -1,4 +1,4 @@
-"""Rows of the data set, made from instructions and answers. Pure: the same instructions and answers give the same rows."""
+"""Rows of the data set, made from instructions and answers; the same ones give the same rows."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def warm_start_row(
 
 
 def preference_row(row_id: str, instruction: Instruction, answers: Sequence[Answer]) -> Row | None:
-    """(x, y+, y-): two sampled answers, one that satisfies all constraints and one that does not. None if there is no such pair."""
+    """(x, y+, y-): two sampled answers, one satisfies all constraints and one does not. None without such two."""
     chosen, rejected = _choose(instruction, answers, True).text, _choose(instruction, answers, False).text
     if not _satisfies(instruction, chosen) or _satisfies(instruction, rejected):
         return None

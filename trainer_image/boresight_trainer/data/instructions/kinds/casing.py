@@ -19,7 +19,7 @@ class LowerCase(InstructionKind):
     cues = r"\bcapital|\blower|\bsmall letter"
     requests = Pool(
         train=("Write only in lower case.", "Use lower case letters only.", "Do not use any capital letters."),
-        evaluation=("Everything must be in lower case.", "Capital letters are not allowed."),
+        evaluation=("Everything must be in lower case.", "All in lower case letters, please."),
     )
     advices = ("Write all letters in lower case.", "Change the capitals to small letters.")
 
@@ -46,7 +46,7 @@ class UpperCase(InstructionKind):
     cues = r"\bcapital|\bupper|\bsmall letter"
     requests = Pool(
         train=("Write only in capital letters.", "Use capital letters only.", "Write everything in upper case."),
-        evaluation=("All letters must be capitals.", "Lower case letters are not allowed."),
+        evaluation=("Everything must be in capital letters.", "All in upper case, please."),
     )
     advices = ("Write all letters in CAPITALS.", "Change every letter to a capital.")
 
@@ -119,7 +119,7 @@ class CapitalWords(InstructionKind):
 
     def examine(self, response: str) -> Finding:
         count = sum(len(word) > 1 and word.isupper() for word in text.words(response))
-        return Finding(count >= self.count, f"has {text.plural(count, 'word')} in capitals (asked: {self.count})")
+        return Finding(count >= self.count, f"has {count} in all capitals (asked: {self.count})")
 
     def follow(self, response: str) -> str | None:
         edited = text.plain(response)

@@ -34,7 +34,7 @@ class FirstWord(InstructionKind):
 
     kind = "first_word"
     claims = frozenset({Aspect.OPENING})
-    cues = r"\bbegin|\bstart|\bfirst word|\bopen"
+    cues = r"\bbegin|\bstart(?!\w* of)|\bfirst word|\bopen"
     requests = Pool(
         train=('Begin with the word "{word}".', 'Start with the word "{word}".', 'Let "{word}" be the first word.'),
         evaluation=('The first word must be "{word}".', 'Open with the word "{word}".'),

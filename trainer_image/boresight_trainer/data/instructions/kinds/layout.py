@@ -39,6 +39,8 @@ class Bullets(InstructionKind):
         return Finding(count == self.count, f"has {text.plural(count, 'bullet point')} (asked: {self.count})")
 
     def follow(self, response: str) -> str | None:
+        if self.examine(response).satisfied:
+            return response.strip()
         edited = "\n".join(f"- {part}" for part in _parts(response, self.count))
         return plain_if(self.examine(edited).satisfied, edited)
 
@@ -67,6 +69,8 @@ class NumberedList(InstructionKind):
         return Finding(count == self.count, f"has {text.plural(count, 'numbered item')} (asked: {self.count})")
 
     def follow(self, response: str) -> str | None:
+        if self.examine(response).satisfied:
+            return response.strip()
         parts = enumerate(_parts(response, self.count), start=1)
         edited = "\n".join(f"{number}. {part}" for number, part in parts)
         return plain_if(self.examine(edited).satisfied, edited)
@@ -195,6 +199,8 @@ class TwoParts(InstructionKind):
         return Finding(count == 2, f"has {text.plural(count, 'part')} separated by asterisks (asked: 2)")
 
     def follow(self, response: str) -> str | None:
+        if self.examine(response).satisfied:
+            return response.strip()
         edited = "\n***\n".join(_parts(response, 2))
         return plain_if(self.examine(edited).satisfied, edited)
 

@@ -24,7 +24,7 @@ class MaxWords(InstructionKind):
 
     kind = "max_words"
     claims = frozenset({Aspect.LENGTH})
-    cues = r"\bwords\b|\blong"
+    cues = r"\bwords\b|\blong\b|\blonger\b"
     requests = Pool(
         train=("Use at most {limit} words.", "Use no more than {limit} words.", "Keep it to {limit} words or fewer."),
         evaluation=("The limit is {limit} words.", "Stay within {limit} words."),
@@ -136,6 +136,8 @@ class Sentences(InstructionKind):
         return Finding(count == self.count, f"has {text.plural(count, 'sentence')} (asked: {self.count})")
 
     def follow(self, response: str) -> str | None:
+        if self.examine(response).satisfied:
+            return response.strip()
         edited = " ".join(text.sentences(response)[: self.count])
         return plain_if(self.examine(edited).satisfied, edited)
 
@@ -167,6 +169,8 @@ class Paragraphs(InstructionKind):
         return Finding(count == self.count, f"has {text.plural(count, 'paragraph')} (asked: {self.count})")
 
     def follow(self, response: str) -> str | None:
+        if self.examine(response).satisfied:
+            return response.strip()
         said = text.sentences(response)
         edited = "\n\n".join([*said[: self.count - 1], " ".join(said[self.count - 1 :])])
         return plain_if(self.examine(edited).satisfied, edited)

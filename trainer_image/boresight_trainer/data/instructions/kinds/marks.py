@@ -173,5 +173,5 @@ class Question(InstructionKind):
 
 
 def _ending_mark(response: str, mark: str) -> Finding:
-    last = text.without_emphasis(text.plain(response)).rstrip("\"')")[-1:]
+    last = text.without_emphasis(text.plain(response)).rstrip("\"') \n")[-1:]
     return Finding(last == mark, f'ends with "{last}"' + ("" if last == mark else f', not with "{mark}"'))

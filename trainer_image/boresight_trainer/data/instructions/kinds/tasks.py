@@ -22,11 +22,10 @@ _ANIMALS = Pool(
     train=("cat", "dog", "horse", "sheep", "mouse", "tiger", "wolf", "eagle"),
     evaluation=("goat", "lion", "zebra", "fox", "otter", "bear"),
 )
-_CHOICES = Pool(
-    train=("Is fire cold?|no", "Is the sun hot?|yes", "Can fish swim?|yes", "Do cars eat grass?|no", "Is ice warm?|no",
-           "Do birds have wings?|yes", "Is a week longer than a day?|yes", "Can stones sing?|no"),
-    evaluation=("Is snow white?|yes", "Do cats lay eggs?|no", "Is water wet?|yes", "Is a mouse bigger than a cow?|no"),
-)  # fmt: skip
+_THINGS = Pool(
+    train=("table", "spoon", "river", "house", "shirt", "cloud", "chair", "train"),
+    evaluation=("bridge", "lamp", "plate", "road", "candle", "door"),
+)
 _NUMBER = re.compile(r"-?\d+")
 _NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _TASK = frozenset(Aspect)
@@ -291,8 +290,10 @@ class YesOrNo(_Task):
 
     @classmethod
     def draw(cls, rng: Random, split: Split) -> Self:
-        question, _, answer = rng.choice(_CHOICES.of(split)).partition("|")
-        return cls(question, answer)
+        animal = rng.random() < 0.5
+        noun = text.article(rng.choice((_ANIMALS if animal else _THINGS).of(split)))
+        asked, answer = rng.choice((("an animal", animal), ("a living being", animal), ("a mere thing", not animal)))
+        return cls(f"Is {noun} {asked}?", "yes" if answer else "no")
 
     def examine(self, response: str) -> Finding:
         right = [word.casefold() for word in text.words(response)] == [text.fold(self.answer)]

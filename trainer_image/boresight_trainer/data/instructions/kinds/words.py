@@ -28,7 +28,7 @@ class RequiredWord(InstructionKind):
 
     kind = "required_word"
     claims = frozenset({Aspect.WORDING})
-    cues = r"\bword\b"
+    cues = r"\bthe (?:required |right )?word\b"
     requests = Pool(
         train=('Use the word "{word}".', 'Include the word "{word}".', 'Make sure to mention the word "{word}".'),
         evaluation=('The word "{word}" must appear.', 'Work in the word "{word}".'),
@@ -90,7 +90,7 @@ class ForbiddenWord(InstructionKind):
 
     kind = "forbidden_word"
     claims = frozenset({Aspect.WORDING})
-    cues = r"\bwords?\b"
+    cues = r"\bforbidden\b|\bthe word\b"
     requests = Pool(
         train=('Do not use the word "{word}".', 'Avoid the word "{word}".', 'Leave out the word "{word}".'),
         evaluation=('The word "{word}" is not allowed.', 'Write it without the word "{word}".'),
@@ -164,7 +164,7 @@ class Placeholder(InstructionKind):
     def examine(self, response: str) -> Finding:
         inside = text.plain(response).split("[")[1:]
         found = sum("]" in part and bool(part.split("]")[0].strip()) for part in inside)
-        return Finding(found >= self.count, f"has {text.plural(found, 'word')} in brackets (asked: {self.count})")
+        return Finding(found >= self.count, f"has {found} in square brackets (asked: {self.count})")
 
     def follow(self, response: str) -> str | None:
         edited = text.plain(response)
