@@ -70,7 +70,7 @@ class ChatTokenizer:
             )
         settings = _read_json(path / "tokenizer_config.json") or {}
         tokens = _named_tokens({**(_read_json(path / "special_tokens_map.json") or {}), **settings})
-        source = chat_template or _own_template(path, settings)
+        source = chat_template or own_template(path)
         if source is None:
             raise StageFailure(
                 FailureClass.INVALID_CONFIG,
@@ -228,12 +228,12 @@ def _extra_tokens(settings: Mapping[str, Any]) -> list[str]:
     return [content for content in map(_content, extra) if content is not None]
 
 
-def _own_template(path: Path, settings: Mapping[str, Any]) -> str | None:
-    """The model's own template; a file of its own goes before the configuration, as in transformers."""
+def own_template(path: Path) -> str | None:
+    """The template in a model's folder; a file of its own goes before the configuration, as in transformers."""
     file = path / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    template = settings.get("chat_template")
+    template = (_read_json(path / "tokenizer_config.json") or {}).get("chat_template")
     if isinstance(template, list):  # several by name
         template = {entry["name"]: entry["template"] for entry in template}.get("default")
     return template if isinstance(template, str) else None

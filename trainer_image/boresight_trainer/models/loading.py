@@ -61,15 +61,18 @@ def load_causal_lm(
     """
     device = choose_device()
     dtype = choose_dtype(precision, device)
-    if (path / ADAPTER_CONFIG).is_file():
-        base = _adapter_base(path, resolve)
-        model = _merged(_from_folder(base, torch.float32, trust_remote_code, attention), path)
-    else:
-        model = _from_folder(path, dtype, trust_remote_code, attention)
+    adapters: list[Path] = []
+    while (path / ADAPTER_CONFIG).is_file():  # an adapter may have been trained on a model that was published as one
+        adapters.insert(0, path)
+        path = _adapter_base(path, resolve)
+    model = _from_folder(path, torch.float32 if adapters else dtype, trust_remote_code, attention)
+    for adapter in adapters:
+        model = _merged(model, adapter)
     return model.to(device=device, dtype=dtype).eval()
 
 
 def _from_folder(path: Path, dtype: torch.dtype, trust_remote_code: TrustRemoteCode, attention: str) -> PreTrainedModel:
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
@@ -87,7 +90,7 @@ def _from_folder(path: Path, dtype: torch.dtype, trust_remote_code: TrustRemoteC
             output_loading_info=True,
             **trusted,
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
             f"model {path}: does not load ({error}). Expected a Hugging Face folder of a causal language model with "

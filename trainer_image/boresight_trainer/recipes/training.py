@@ -50,7 +50,10 @@ def load_learner(
     """Load the model, choose what trains, prove the packed path on it, and plan the memory (logged)."""
     folder = context.inputs.path(config.model)
     model = load_causal_lm(
-        folder, precision=config.training.precision, trust_remote_code=config.model.trust_remote_code
+        folder,
+        precision=config.training.precision,
+        trust_remote_code=config.model.trust_remote_code,
+        resolve=context.inputs.path,
     )
     scorer = Scorer(model)
     self_check(scorer)
@@ -89,6 +92,8 @@ def export(context: StageContext, config: SftConfig | DpoConfig, learner: Learne
         learner.scorer.model,
         learner.folder,
         context.output,
+        base=config.model,
+        resolve=context.inputs.path,
         chat=learner.chat,
         form=config.export,
         precision=config.export_precision,
