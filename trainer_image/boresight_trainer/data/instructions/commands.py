@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boresight_api.base import parse_decimal
+from boresight_api.recipe import NEWEST, RECIPES
 from boresight_api.stages import ModelInput, Sampling, Templates
 
 from ...store.digests import user_cache_folder
@@ -68,12 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=_decimal, default=Decimal("0.7"), help="of the answers; 0 is greedy")
     parser.add_argument("--top-p", type=_decimal, default=Decimal(1), help="nucleus of the answers; 1 is off")
     parser.add_argument("--max-tokens", type=_positive, default=40, metavar="N", help="longest answer in tokens")
-    parser.add_argument(
-        "--refinement-request",
-        metavar="TEMPLATE",
-        default=Templates().refinement_request,
-        help="user turn of refinement dialogues, as the manifest's templates have it; {critique} is replaced",
-    )
     for name, text in _COUNTS.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=_not_negative, default=getattr(defaults, name), metavar="N", help=text
@@ -91,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         compose=options.compose,
         samples=options.samples,
         counts=Counts(**{name: getattr(options, name) for name in _COUNTS}),
-        templates=Templates(refinement_request=options.refinement_request),
+        templates=Templates.model_validate(RECIPES[NEWEST].defaults.templates),
     )
     facts: dict[str, Any] = {
         "command": command_line(options),

@@ -9,7 +9,7 @@ from typing import Any
 
 from boresight_api.base import sha256_hex
 
-from ..language_feedback import LanguageFeedback, parse_language_feedback
+from ..language_feedback import Unparsable, split_language_feedback
 from . import text
 from .registry import parse
 
@@ -68,8 +68,8 @@ def named_constraints(critique_text: str, constraints: Sequence[Mapping[str, Any
     Reads clause by clause: a clause that blames and speaks of a kind names it. Blame that speaks of none of the kinds
     names the constraint of a row that has only one.
     """
-    feedback = parse_language_feedback(critique_text)
-    critique = feedback.critique if isinstance(feedback, LanguageFeedback) else critique_text
+    parts = split_language_feedback(critique_text)
+    critique = critique_text if isinstance(parts, Unparsable) else parts[0]
     parsed = [parse(constraint) for constraint in constraints]
     named: set[int] = set()
     for clause in _CLAUSE.split(_QUOTED.sub('""', text.plain(critique))):
