@@ -149,7 +149,9 @@ class SuiteResult(Contract):
 class PublishedArtifact(Contract):
     """Where an artifact lies and what its manifest's digest is."""
 
-    uri: Annotated[str, StringConstraints(min_length=1), AfterValidator(encoded_at_most(480))] = operational()
+    uri: Annotated[str, StringConstraints(min_length=1, max_length=480), AfterValidator(encoded_at_most(480))] = (
+        operational()
+    )
     """Its place, ``<storage>/artifacts/<key>``."""
     digest: Digest = operational()
     """SHA-256 of its ``manifest.json``."""
