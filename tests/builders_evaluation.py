@@ -94,7 +94,7 @@ class MakeBelieveModel:
         self.scored.extend(items)
         return [
             [
-                self.logprob(text_of((*item.prefix, *context.tokens)), text_of(run))
+                self.logprob(text_of(context.tokens), text_of(run))
                 for context in item.contexts
                 for run in context.continuations
             ]

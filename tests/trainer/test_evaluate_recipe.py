@@ -29,7 +29,7 @@ from boresight_trainer.evaluation import models as evaluation_models
 from boresight_trainer.evaluation.models import ModelShelf, sample_of
 from boresight_trainer.evaluation.suite import Ask, Context, ScoringItem
 from boresight_trainer.models import embedded
-from boresight_trainer.models.batch import build_pack
+from boresight_trainer.models.batch import Sample
 from boresight_trainer.models.scorer import plain_logprobs
 from boresight_trainer.recipes.evaluate import run as run_recipe
 from boresight_trainer.stage import StageContext
@@ -250,16 +250,23 @@ def test_a_prompt_without_room_for_the_answer_is_named(tmp_path: Path, cache: Pa
 def test_scoring_equals_plain_transformers(tmp_path: Path, cache: Path) -> None:
     config = a_config(tmp_path)
     model = ModelShelf(a_context(tmp_path, config, cache), config).open(tiny())
+    shared = tuple(range(40, 60))
     items = [
-        ScoringItem("fluency", (5, 6, 7), (Context((), ((8, 9), (10, 11, 12))),)),
-        ScoringItem("judge", (5, 6), (Context((7, 8), ((9,), (10,))), Context((11,), ((9,), (10,))))),
+        ScoringItem("fluency", (Context((5, 6, 7), ((8, 9), (10, 11, 12))),)),
+        ScoringItem("judge", tuple(Context((*shared, *order), ((9,), (10,))) for order in ((7, 8), (8, 7)))),
+        ScoringItem("judge of equals", tuple(Context((*shared, 30), ((9,), (10,))) for _ in range(2))),
     ]
     found = model.score(items, purpose="test")
     for item, sums in zip(items, found, strict=True):
-        sample = sample_of(item)
-        plain = plain_logprobs(model._model, [sample]).detach().split(list(sample.response_lengths))
-        assert sums == pytest.approx([float(part.sum()) for part in plain], abs=1e-4)
-    assert build_pack([sample_of(items[1])]).num_targets == 4
+        pairs = [(context.tokens, run) for context in item.contexts for run in context.continuations]
+        plain = [plain_logprobs(model._model, [Sample.of_response("", *pair)]).sum().item() for pair in pairs]
+        assert sums == pytest.approx(plain, abs=1e-4)
+
+
+def test_tokens_that_contexts_share_are_computed_once() -> None:
+    shared = tuple(range(50))
+    items = [ScoringItem(str(i), (Context((*shared, 60 + i), ((9,), (10,))),)) for i in range(4)]
+    assert sample_of(items).num_tokens == 50 + 4 * (1 + 2)
 
 
 def test_answers_do_not_depend_on_the_order_of_prompts(tmp_path: Path, cache: Path) -> None:

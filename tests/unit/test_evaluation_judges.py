@@ -10,7 +10,7 @@ import pytest
 from boresight_api.stages import ModelInput
 from boresight_trainer.evaluation.judges.check_set import PLANTED, examine
 from boresight_trainer.evaluation.judges.judge import Ballot, Duel, Verdict, judge_messages
-from boresight_trainer.evaluation.judges.local import LocalJudge, common_prefix
+from boresight_trainer.evaluation.judges.local import LocalJudge
 from builders_evaluation import A_DIGEST, MakeBelieveModel, MakeBelieveShelf, text_of
 
 JUDGE = ModelInput(uri="embedded://tiny", digest=A_DIGEST)
@@ -71,26 +71,18 @@ def test_the_local_judge_reads_the_letters_probabilities_in_both_orders() -> Non
     assert verdicts[0].probability == pytest.approx(1 - (verdicts[1].probability or 0))
 
 
-def test_both_orders_share_the_tokens_up_to_the_first_answer() -> None:
+def test_the_letters_continue_both_orders_of_the_prompt() -> None:
     model = MakeBelieveModel()
     LocalJudge(MakeBelieveShelf(model), JUDGE, max_length=4096).judge([Duel("1", "Q?", "xy", "zw")], purpose="test")
     (item,) = model.scored
-    orders = [text_of((*item.prefix, *context.tokens)) for context in item.contexts]
+    orders = [text_of(context.tokens) for context in item.contexts]
     assert orders == [judge_messages("Q?", *pair)[0].content for pair in (("xy", "zw"), ("zw", "xy"))]
-    assert text_of(item.prefix).endswith("[Request]\nQ?\n\n[Answer A]\n")
     assert [[text_of(run) for run in context.continuations] for context in item.contexts] == [["A", "B"]] * 2
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "length"), [([1, 2, 3], [1, 2, 4], 2), ([1, 2], [1, 2], 1), ([1], [1], 0), ([5], [6, 7], 0)]
-)
-def test_a_shared_prefix_leaves_both_a_token(first: list[int], second: list[int], length: int) -> None:
-    assert common_prefix(first, second) == length
 
 
 def test_a_duel_too_long_for_the_judge_is_invalid_not_cut() -> None:
     model = MakeBelieveModel(logprob=prefers("good"))
-    judge = LocalJudge(MakeBelieveShelf(model), JUDGE, max_length=600)
+    judge = LocalJudge(MakeBelieveShelf(model), JUDGE, max_length=500)
     duels = [Duel("1", "Q?", "good", "bad"), Duel("2", "Q?", "long " * 100, "bad"), Duel("3", "Q?", "bad", "good")]
     assert [v.outcome for v in judge.judge(duels, purpose="test")] == [1.0, None, 0.0]
 
@@ -158,6 +150,13 @@ def test_the_reason_names_what_was_found_and_what_is_expected() -> None:
         f"planted winners found: 0% of {len(PLANTED)}, expected at least 80%",
         f"position consistency: 0% of {len(PLANTED)}, expected at least 70%",
     )
+
+
+def test_what_a_judge_knows_beside_its_bias_for_a_position_is_seen() -> None:
+    biased = examine(RuleJudge(lambda q, a, b: 0.8 + 0.1 * knows(q, a, b)), seed=1)
+    assert (biased.planted.value, biased.leaning.value) == (0.0, 1.0)
+    ignorant = examine(RuleJudge(lambda q, a, b: 0.8), seed=1)
+    assert (ignorant.planted.value, ignorant.leaning.value) == (0.0, 0.0)
 
 
 def test_preferring_length_does_not_pass() -> None:

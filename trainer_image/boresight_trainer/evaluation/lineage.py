@@ -17,8 +17,9 @@ class Manifests(Protocol):
 
 
 def lineage(store: Manifests, model: Input) -> frozenset[str]:
-    """Keys and digests of ``model`` and of every model that its training started from."""
-    return frozenset(_ancestors(store, {"key": model.key, "digest": model.digest}))
+    """Keys and digests of ``model`` (the URI of one that was not pinned) and of all that its training started from."""
+    identity = {"key": model.key, "digest": model.digest} if model.key or model.digest else {"digest": model.uri}
+    return frozenset(_ancestors(store, identity))
 
 
 def related_models(store: Manifests, judge: Input, models: Sequence[NamedModel]) -> tuple[str, ...]:

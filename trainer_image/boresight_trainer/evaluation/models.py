@@ -18,6 +18,7 @@ from ..engine.memory import CPU_BUDGET, GPU_BUDGET
 from ..generation.batches import generation_batches
 from ..generation.generator import GenerationRequest
 from ..generation.hf import TransformersGenerator
+from ..generation.prefixes import PrefixTree
 from ..models.batch import Sample, Segment, build_pack
 from ..models.chat import ChatTokenizer
 from ..models.loading import load_causal_lm
@@ -127,15 +128,14 @@ class LoadedModel:
 
     def score(self, items: Sequence[ScoringItem], *, purpose: str) -> list[list[float]]:
         """Sums of log-probabilities, per item and continuation; a pack is kept when it is finished."""
-        samples = [sample_of(item) for item in items]
-        lengths = [sample.num_tokens for sample in samples]
-        budget = self._token_budget(lengths)
+        lengths = [sample_of([item]).num_tokens for item in items]
         sums: dict[int, list[float]] = {}
-        self._context.progress.phase(f"score {purpose}", len(samples))
-        for pack in pack_step(lengths, token_budget=budget, ids=[item.id for item in items])[0]:
-            sums.update(zip(pack, self._score_pack([samples[i] for i in pack]), strict=True))
+        self._context.progress.phase(f"score {purpose}", len(items))
+        packs = pack_step(lengths, token_budget=self._token_budget(lengths), ids=[item.id for item in items])[0]
+        for pack in packs:
+            sums.update(zip(pack, self._score_pack([items[i] for i in pack]), strict=True))
             self._context.progress.advance(len(sums))
-        return [sums[i] for i in range(len(samples))]
+        return [sums[i] for i in range(len(items))]
 
     def _token_budget(self, lengths: Sequence[int]) -> int:
         budget = self._context.stage.execution.token_budget
@@ -144,23 +144,20 @@ class LoadedModel:
         usual = GPU_BUDGET if self._model.device.type == "cuda" else CPU_BUDGET
         return max(usual, *lengths, 1)
 
-    def _score_pack(self, samples: Sequence[Sample]) -> list[list[float]]:
+    def _score_pack(self, items: Sequence[ScoringItem]) -> list[list[float]]:
         name = batch_name(
             "scores",
             model=self.identity,
             precision=self._config.precision.value,
-            samples=[
-                [[segment.tokens.tolist(), segment.parent, segment.scored_from] for segment in sample.segments]
-                for sample in samples
-            ],
+            contexts=[[[context.tokens, context.continuations] for context in item.contexts] for item in items],
         )
         records = self._journal.read(name)
         if records is None:
             self._context.stop.check()
             with torch.no_grad():
-                scores = self._ready_scorer()(build_pack(samples, self._model.device))
+                scores = self._ready_scorer()(build_pack([sample_of(items)], self._model.device))
             sums = iter(scores.sums().double().cpu().tolist())
-            records = [[next(sums) for segment in sample.segments if segment.is_response] for sample in samples]
+            records = [[next(sums) for context in item.contexts for _ in context.continuations] for item in items]
             self._journal.write(name, records)
         return [list(record) for record in records]
 
@@ -179,13 +176,17 @@ def identity_of(model: ModelInput) -> str:
     return f"{weights}+{sha256_hex(repr((model.chat_template, model.system_prompt)).encode())[:16]}"
 
 
-def sample_of(item: ScoringItem) -> Sample:
-    """The item as a tree of segments; a context without tokens is the prefix itself."""
-    segments = [Segment(np.asarray(item.prefix, dtype=np.int32), None, len(item.prefix))]
-    for context in item.contexts:
-        parent = 0
-        if context.tokens:
-            parent = len(segments)
-            segments.append(Segment(np.asarray(context.tokens, dtype=np.int32), 0, len(context.tokens)))
-        segments.extend(Segment(np.asarray(run, dtype=np.int32), parent, 0) for run in context.continuations)
-    return Sample(item.id, tuple(segments))
+def sample_of(items: Sequence[ScoringItem]) -> Sample:
+    """All contexts as one tree of shared prefixes, then every continuation, in order, where its context ends."""
+    contexts = [context for item in items for context in item.contexts]
+    tree = PrefixTree.of([context.tokens for context in contexts])
+    segments = [
+        Segment(np.asarray(tokens, dtype=np.int32), parent, len(tokens))
+        for tokens, parent in zip(tree.segments, tree.parents, strict=True)
+    ]
+    segments += [
+        Segment(np.asarray(run, dtype=np.int32), leaf, 0)
+        for context, leaf in zip(contexts, tree.leaf, strict=True)
+        for run in context.continuations
+    ]
+    return Sample(", ".join(item.id for item in items), tuple(segments))

@@ -36,7 +36,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Tokens after the item's prefix (may be none) and the continuations that are scored after them."""
+    """A conversation's tokens and the continuations that are scored after them."""
 
     tokens: tuple[int, ...]
     continuations: tuple[tuple[int, ...], ...]
@@ -44,10 +44,9 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class ScoringItem:
-    """A tree of tokens: a shared prefix, contexts that branch from it, continuations that branch from each context."""
+    """What is scored together. Tokens that several contexts begin with are computed once, within and between items."""
 
     id: str
-    prefix: tuple[int, ...]
     contexts: tuple[Context, ...]
 
 

@@ -33,6 +33,9 @@ class CheckReport:
     """Share of planted winners found (both orders agree on the winner)."""
     consistency: Estimate
     """Share of planted pairs with the same winner in both orders."""
+    leaning: Estimate
+    """Share of planted pairs in which the mean probability over both orders is above 1/2 for the winner: what a judge
+    knows beside its bias for a position."""
     identical_ties: Estimate
     """Share of identical pairs judged a tie."""
     first_position: Estimate
@@ -62,7 +65,12 @@ def examine(judge: Judge, *, seed: int) -> CheckReport:
 
 def grade(planted: list[Verdict], identical: list[Verdict], *, seed: int) -> CheckReport:
     """Turn verdicts into the report; in the odd planted duels the *baseline* is the planted winner."""
-    found = [float(verdict.outcome == 1 - number % 2) for number, verdict in enumerate(planted)]
+    winners = [1 - number % 2 for number in range(len(planted))]
+    found = [float(verdict.outcome == winner) for verdict, winner in zip(planted, winners, strict=True)]
+    leaning = [
+        float(v.probability is not None and abs(v.probability - winner) < 0.5)
+        for v, winner in zip(planted, winners, strict=True)
+    ]
     firsts, names = [], []
     for number, verdict in enumerate(planted):
         for ballot in (verdict.candidate_first, verdict.baseline_first):
@@ -73,6 +81,7 @@ def grade(planted: list[Verdict], identical: list[Verdict], *, seed: int) -> Che
     return CheckReport(
         planted=estimate_mean(found, scale=Scale.SHARE, seed=seed),
         consistency=estimate_mean([float(v.consistent) for v in planted], scale=Scale.SHARE, seed=seed),
+        leaning=estimate_mean(leaning, scale=Scale.SHARE, seed=seed),
         identical_ties=estimate_mean([float(v.outcome == 0.5) for v in identical], scale=Scale.SHARE, seed=seed),
         first_position=estimate_mean(firsts, scale=Scale.SHARE, clusters=names, invalid=unparsed, seed=seed),
     )

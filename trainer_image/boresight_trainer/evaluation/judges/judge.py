@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from ...data.records import Message
 
 JUDGE_TEMPLATE = (
-    "Compare two answers to the same request. The better answer does what the request asks, follows every instruction "
-    "in it, and is correct. Neither the length of an answer nor the order of the two matters.\n\n"
+    "Compare two answers. The better one does what the request asks, follows its instructions and is correct; length "
+    "and order do not matter.\n\n"
     "[Request]\n{question}\n\n[Answer A]\n{a}\n\n[Answer B]\n{b}\n\n"
     "Which answer is better? Reply with one letter only: A or B."
 )

@@ -1,7 +1,6 @@
 """A local model as judge: no text is generated, the log-probabilities of the letters A and B are compared.
 
-One forward pass, deterministic, nothing to parse, and it says how sure the judge is. Both orders of a duel share the
-tokens up to the first answer, which are computed once.
+One forward pass, deterministic, nothing to parse, and it says how sure the judge is.
 """
 
 from __future__ import annotations
@@ -50,15 +49,7 @@ class LocalJudge:
         letters = (tuple(judge.chat.encode_text("A")), tuple(judge.chat.encode_text("B")))
         if max(map(len, orders)) + max(map(len, letters)) > self._max_length:
             return None
-        shared = common_prefix(*orders)
-        contexts = tuple(Context(tuple(order[shared:]), letters) for order in orders)
-        return ScoringItem(duel.id, tuple(orders[0][:shared]), contexts)
-
-
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Number of equal leading tokens, at least one short of either so that both keep tokens of their own."""
-    limit = min(len(first), len(second)) - 1
-    return next((i for i in range(limit) if first[i] != second[i]), max(limit, 0))
+        return ScoringItem(duel.id, tuple(Context(tuple(order), letters) for order in orders))
 
 
 def _verdict(sums: Sequence[float]) -> Verdict:

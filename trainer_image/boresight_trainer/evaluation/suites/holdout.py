@@ -97,7 +97,7 @@ class HoldoutSuite:
             fits = len(prompt) + len(response) <= bench.config.max_length
             encoded.append((tuple(prompt), tuple(response)) if fits else None)
         items = [
-            ScoringItem(row.id, ids[0], (Context((), (ids[1],)),))
+            ScoringItem(row.id, (Context(ids[0], (ids[1],)),))
             for row, ids in zip(self.rows, encoded, strict=True)
             if ids is not None
         ]

@@ -37,7 +37,7 @@ class PairwiseSuite:
         report = examine(judge, seed=bench.config.seed)
         candidate, *baselines = bench.model_names
         answers = {model: bench.answers_of(model, self.prompts) for model in bench.model_names}
-        rows: list[ResultRow] = list(_check_rows(report))
+        rows: list[ResultRow] = list(_check_rows(report, soft=judge.has_probabilities))
         samples: list[SampleRow] = []
         for baseline in baselines:
             verdicts = self._duels(judge, candidate, baseline, answers[candidate], answers[baseline])
@@ -138,9 +138,11 @@ class Result:
         return ResultRow(name, self.candidate, estimate, self.baseline, higher_is_better=better, headline=headline)
 
 
-def _check_rows(report: CheckReport) -> Iterator[ResultRow]:
+def _check_rows(report: CheckReport, *, soft: bool) -> Iterator[ResultRow]:
     yield ResultRow("checkPlantedShare", JUDGE, report.planted, higher_is_better=True)
     yield ResultRow("checkConsistency", JUDGE, report.consistency, higher_is_better=True)
+    if soft:
+        yield ResultRow("checkLeaningShare", JUDGE, report.leaning, higher_is_better=True)
     yield ResultRow("checkIdenticalTies", JUDGE, report.identical_ties, higher_is_better=True)
     yield ResultRow("checkFirstPositionRate", JUDGE, report.first_position)
 

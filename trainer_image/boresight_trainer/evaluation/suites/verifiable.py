@@ -142,7 +142,7 @@ class VerifiableSuite:
             distinct = tuple(dict.fromkeys(run for run in tokens.values() if 0 < len(run) <= room))
             encoded.append((tokens, distinct))
             if distinct:
-                items.append(ScoringItem(prompt.id, prefix, (Context((), distinct),)))
+                items.append(ScoringItem(prompt.id, (Context(prefix, distinct),)))
         sums = iter(judge.score(items, purpose=f"fluency of {self.name}"))
         fluency: dict[str, list[float | None]] = {model: [] for model in answers}
         for tokens, distinct in encoded:
