@@ -36,6 +36,16 @@ CURVES = {
     "gradNorm": "gradient norm before clipping",
 }
 SMOOTH = {"learningRate"}
+FILTERS = {
+    "maxLength": "no room left for c or y*",
+    "unparsable": "c has no critique or no advice",
+    "keepIt": "c says that nothing should change",
+    "truncated": "y* was cut at maxTokens",
+    "minTokens": "y* is too short",
+    "identical": "y* equals y",
+    "refusal": "y* declines to answer",
+    "leaked": "y* talks about the critique",
+}
 
 
 @dataclass(frozen=True)
@@ -115,19 +125,15 @@ def _stage_views(record: RunRecord, finished: Sequence[Finished]) -> Iterator[St
 
 def _filters(pairs: Finished) -> Iterator[Table]:
     metrics = pairs.manifest.metrics
-    filters = metrics.get("filters")
-    if not isinstance(filters, Mapping):
-        return
-    rows = tuple(
-        (
-            str(name),
-            f"{entry['matched']:,}",
-            str(entry["action"]).lower() + ("ped" if entry["action"] == "Drop" else ""),
-        )
-        for name, entry in filters.items()
+    rows = []
+    for name, entry in _mapping(metrics.get("filters")).items():
+        counts = _mapping(entry)
+        action = "dropped" if counts.get("action") == "Drop" else "counted, kept"
+        rows.append((name, FILTERS.get(name, ""), f"{counts.get('matched', 0):,}", action))
+    note = f"{metrics.get('items', 0):,} items in, {metrics.get('pairs', 0):,} pairs out. An item may match several."
+    yield Table(
+        "Filters: which items became pairs", ("filter", "matches", "items", "these are"), tuple(rows), (2,), note
     )
-    note = f"{metrics.get('items', 0):,} items in, {metrics.get('pairs', 0):,} pairs out."
-    yield Table("Filters: which items became pairs", ("filter", "matched", "what it does"), rows, (1,), note)
 
 
 def _curves(finished: Sequence[Finished]) -> Iterator[Curve]:

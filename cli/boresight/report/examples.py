@@ -10,6 +10,8 @@ from .headline import CANDIDATES, model_word
 from .model import Example, Step
 
 SHOWN = 6
+KEPT = "kept"
+"""Verdict of an item that became a pair; any other is the name of the filter that dropped it."""
 
 
 def chosen(ids: Iterable[str], count: int = SHOWN) -> list[str]:
@@ -53,25 +55,23 @@ def _final_example(name: str, samples: Sequence[Mapping[str, Any]]) -> Example:
 
 
 def synthesis_examples(records: Sequence[Mapping[str, Any]], count: int = SHOWN) -> tuple[Example, ...]:
-    """Prompts with y, critique and y*, from a synthesis artifact's ``synthesis.jsonl``: pairs that were kept first."""
+    """Prompts with y, c and y*, from a synthesis artifact's ``synthesis.jsonl``: kept pairs, and two dropped ones."""
     by_id = {str(record["id"]): record for record in records}
-    kept = chosen((name for name, record in by_id.items() if record["verdict"] == "kept"), count - 2)
-    dropped = chosen((name for name, record in by_id.items() if record["verdict"] != "kept"), count - len(kept))
+    dropped = chosen((name for name, record in by_id.items() if record["verdict"] != KEPT), 2)
+    kept = chosen((name for name, record in by_id.items() if record["verdict"] == KEPT), count - len(dropped))
     return tuple(_synthesis_example(name, by_id[name]) for name in (*kept, *dropped))
 
 
 def _synthesis_example(name: str, record: Mapping[str, Any]) -> Example:
-    steps = [
-        Step("Prompt x", conversation(record["prompt"]), "prompt"),
-        Step("Response y", str(record["response"]), "response", _satisfied(record.get("responseSatisfied"))),
-        Step("Critique c", str(record["critique"]), "critique"),
-        Step(
-            "Refined response y*", str(record["refinedResponse"]), "refined", _satisfied(record.get("refinedSatisfied"))
-        ),
-    ]
-    return Example(
-        name, tuple(steps), "kept as a pair" if record["verdict"] == "kept" else f"dropped: {record['verdict']}"
+    parts = (
+        ("Prompt x", conversation(record["prompt"]), "prompt", None),
+        ("Response y", record["response"], "response", record.get("responseSatisfied")),
+        ("Critique c", record["critique"], "critique", None),
+        ("Refined response y*", record["refinedResponse"], "refined", record.get("refinedSatisfied")),
     )
+    steps = tuple(Step(label, text, role, _satisfied(v)) for label, text, role, v in parts if text is not None)
+    verdict = str(record["verdict"])
+    return Example(name, steps, "kept as a pair" if verdict == KEPT else f"dropped: {verdict}")
 
 
 def _satisfied(verdicts: object) -> tuple[int, int] | None:
