@@ -349,3 +349,8 @@ def refused() -> Iterator[Refused]:
         run(compute={"podTemplate": {"env": [{"name": "A"}, {"name": "A"}]}}),
         'spec.compute.podTemplate.env[1]: found "A" twice',
     )
+    yield Refused(
+        "column-role",
+        run(data={"feedback": [{**FEEDBACK, "columns": {"refinement": "x"}}]}),
+        'spec.data.feedback[0].columns.refinement: found "refinement", expected one of id, prompt',
+    )

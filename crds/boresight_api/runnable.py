@@ -12,6 +12,14 @@ from .problems import Problem
 
 _LATER = "this release does not run it yet"
 
+NOT_YET = """\
+The API is complete so that manifests stay valid; the plan refuses, by field, what cannot be run yet: tasks other than
+TextToText, `method.algorithm: PPO` (with `rewardModel` and `policy.ppo`), `engine: VLLM`, the suites AMU and AMG,
+`filters.acceptance` other than None, `s3://` and `pvc://` sources, more than one node or device, and strategies other
+than Auto and Single.
+"""
+"""For the reference page."""
+
 _RUNNABLE: dict[str, tuple[object, ...]] = {
     "engine": ("Transformers",),
     "strategy": ("Auto", "Single"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, StringConstraints, model_validator
 
@@ -30,7 +30,18 @@ SOURCE_URI_PATTERN = (
 )
 SourceUri = Annotated[str, StringConstraints(pattern=SOURCE_URI_PATTERN, min_length=1, max_length=1024)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\x00-\x20\x7f]+$", min_length=1, max_length=1024)]
-ColumnRole = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]*$", min_length=1, max_length=32)]
+ColumnRole = Literal[
+    "id",
+    "prompt",
+    "messages",
+    "response",
+    "critique",
+    "advice",
+    "refined_response",
+    "chosen",
+    "rejected",
+    "constraints",
+]
 FileName = Annotated[
     str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$", min_length=1, max_length=256)
 ]

@@ -53,16 +53,17 @@ def models_of(model: type[Contract]) -> Iterator[type[Contract]]:
             continue
         seen[current] = None
         for field in current.model_fields.values():
-            stack.extend(_models_in(field.annotation))
+            stack.extend(models_in(field.annotation))
     yield from seen
 
 
-def _models_in(annotation: Any) -> Iterator[type[Contract]]:
+def models_in(annotation: Any) -> Iterator[type[Contract]]:
+    """The contract models that an annotation names: itself, or inside ``X | None``, tuples and dicts."""
     if isinstance(annotation, type) and issubclass(annotation, Contract):
         yield annotation
     elif get_origin(annotation) in (Union, UnionType, tuple, dict):
         for argument in get_args(annotation):
-            yield from _models_in(argument)
+            yield from models_in(argument)
 
 
 class _Transformer:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from boresight_api import sources
 from boresight_api.kinds import AlignmentRun
 from boresight_api.manifest import parse_manifest, rebase
 from boresight_api.problems import ManifestError, Problem, closest
+from boresight_trainer.data import jsonl
 from builders_manifests import GOLDEN, Refused, a_synthesis, an_alignment_run, an_eval_run, refused
 
 
@@ -127,3 +129,7 @@ def test_align_anythings_names_of_tasks_are_understood(builder: Any, abbreviatio
 )
 def test_a_problem_is_one_line(problem: Problem, line: str) -> None:
     assert str(problem) == line
+
+
+def test_the_roles_of_columns_are_those_that_the_trainer_reads() -> None:
+    assert set(get_args(sources.ColumnRole)) == {role.value for role in jsonl.ColumnRole}
