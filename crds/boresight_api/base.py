@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -256,3 +257,26 @@ def canonical_json(value: Any) -> bytes:
 def sha256_hex(data: bytes) -> str:
     """SHA-256 as 64 lower-case hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def models_of(model: type[Contract]) -> Iterator[type[Contract]]:
+    """``model`` and every contract model below it, each once."""
+    seen: dict[type[Contract], None] = {}
+    stack = [model]
+    while stack:
+        current = stack.pop()
+        if current in seen:
+            continue
+        seen[current] = None
+        for field in current.model_fields.values():
+            stack.extend(models_in(field.annotation))
+    yield from seen
+
+
+def models_in(annotation: Any) -> Iterator[type[Contract]]:
+    """The contract models that an annotation names: itself, or inside ``X | None``, tuples and dicts."""
+    if isinstance(annotation, type) and issubclass(annotation, Contract):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, tuple, dict):
+        for argument in get_args(annotation):
+            yield from models_in(argument)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from .base import Contract, int_or_string, operational
-from .podtemplate import FileKey, LabelValue, ObjectName, Placement, PodTemplate, Quantity
+from .kubernetes import FileKey, LabelValue, ObjectName, Quantity
+from .podtemplate import Placement, PodTemplate
 
 
 class Strategy(StrEnum):

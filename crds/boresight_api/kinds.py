@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, StringConstraints
 
 from .base import API_VERSION, Contract, Name, operational, semantic
-from .podtemplate import LabelKey, LabelValue
+from .kubernetes import LabelKey, LabelValue
 from .spec import AlignmentRunSpec, EvalRunSpec, FeedbackSynthesisSpec
 from .status import RunStatus
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
-from .base import API_VERSION, DECIMAL_PATTERN, DIGEST_PATTERN, NAME_PATTERN, Contract, list_keys
+from .base import API_VERSION, DECIMAL_PATTERN, DIGEST_PATTERN, NAME_PATTERN, Contract, list_keys, models_in
 from .kinds import KINDS, AlignmentRun, EvalRun, FeedbackSynthesis, Run
-from .podtemplate import LABEL_KEY_PATTERN, LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
+from .kubernetes import LABEL_KEY_PATTERN, LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
 from .problems import ManifestError, Problem, closest
 from .sources import LIMIT_PATTERN, SOURCE_URI_PATTERN
 from .stages import Task
@@ -221,17 +220,8 @@ def _model_at(model: type[Contract], location: tuple[int | str, ...]) -> type[Co
         if isinstance(part, int):
             continue
         fields = {field.alias or name: field for name, field in current.model_fields.items()} if current else {}
-        current = _model_in(fields[part].annotation) if part in fields else None
+        current = next(models_in(fields[part].annotation), None) if part in fields else None
     return current
-
-
-def _model_in(annotation: Any) -> type[Contract] | None:
-    """The contract model inside ``X | None`` or ``tuple[X, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, Contract):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, tuple):
-        return next((found for argument in get_args(annotation) if (found := _model_in(argument))), None)
-    return None
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -8,40 +8,17 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator, StringConstraints, model_validator
+from pydantic import StringConstraints, model_validator
 
-from .base import Contract, ShortText, int_or_string, operational, rules
+from .base import Contract, operational, rules
+from .kubernetes import FileKey, LabelKey, LabelValue, LocalObject, ObjectName
+from .volumes import Volume, VolumeMount
 
-LABEL_KEY_PATTERN = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
-LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
-OBJECT_NAME_PATTERN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
-QUANTITY_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,3})?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"
 RESERVED_ENV_PATTERN = r"^(BORESIGHT_|LD_|PYTHON|MASTER_|RANK$)"
 
-LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY_PATTERN, min_length=1, max_length=317)]
-LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE_PATTERN, max_length=63)]
-ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_NAME_PATTERN, min_length=1, max_length=253)]
 AnnotationValue = Annotated[str, StringConstraints(max_length=4096)]
-MountPath = Annotated[str, StringConstraints(pattern=r"^/[^:\x00]*$", min_length=1, max_length=512)]
-VolumeName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
-FileKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
-
-
-def _quantity_text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f'found {value}, expected a quantity such as "64" or 800Gi')  # noqa: TRY004
-    return str(value)
-
-
-Quantity = Annotated[
-    str,
-    StringConstraints(pattern=QUANTITY_PATTERN, max_length=24),
-    BeforeValidator(_quantity_text),
-    int_or_string(QUANTITY_PATTERN, 24),
-]
-"""A Kubernetes quantity."""
 
 
 class SelectorOperator(StrEnum):
@@ -203,13 +180,6 @@ class Toleration(Contract):
     """With NoExecute: for how long."""
 
 
-class LocalObject(Contract):
-    """An object of the run's namespace."""
-
-    name: ObjectName = operational()
-    """Its name."""
-
-
 class KeyReference(Contract):
     """One key of a ConfigMap or Secret of the run's namespace."""
 
@@ -251,133 +221,6 @@ class EnvVar(Contract):
             raise ValueError(f'name: found "{self.name}"; BORESIGHT_*, LD_*, PYTHON*, MASTER_* and RANK are reserved')
         if self.value is not None and self.value_from is not None:
             raise ValueError("found value and valueFrom, expected one of the two")
-        return self
-
-
-class VolumeMount(Contract):
-    """Where a volume appears."""
-
-    name: VolumeName = operational()
-    """The volume."""
-    mount_path: MountPath = operational()
-    """Absolute path in the container."""
-    sub_path: ShortText | None = operational(None)
-    """Part of the volume."""
-    read_only: bool | None = operational(None)
-    """Whether it may not be written."""
-
-
-class KeyToPath(Contract):
-    """A key as a file."""
-
-    key: FileKey = operational()
-    """The key."""
-    path: ShortText = operational()
-    """Relative path."""
-    mode: int | None = operational(None, ge=0, le=511)
-    """Permission bits."""
-
-
-class ConfigMapVolume(Contract):
-    """A ConfigMap as files."""
-
-    name: ObjectName = operational()
-    """The ConfigMap."""
-    items: tuple[KeyToPath, ...] = operational((), max_length=64)
-    """Which keys. Absent: all."""
-    default_mode: int | None = operational(None, ge=0, le=511)
-    """Permission bits."""
-    optional: bool | None = operational(None)
-    """Whether it may be missing."""
-
-
-class SecretVolume(Contract):
-    """A Secret as files."""
-
-    secret_name: ObjectName = operational()
-    """The Secret."""
-    items: tuple[KeyToPath, ...] = operational((), max_length=64)
-    """Which keys. Absent: all."""
-    default_mode: int | None = operational(None, ge=0, le=511)
-    """Permission bits."""
-    optional: bool | None = operational(None)
-    """Whether it may be missing."""
-
-
-class EmptyDirMedium(StrEnum):
-    """What an empty directory lies on."""
-
-    MEMORY = "Memory"
-
-
-class EmptyDirVolume(Contract):
-    """An empty directory of the pod."""
-
-    medium: EmptyDirMedium | None = operational(None)
-    """Memory, or absent: the node's disk."""
-    size_limit: Quantity | None = operational(None)
-    """Upper bound."""
-
-
-class ClaimVolume(Contract):
-    """A PersistentVolumeClaim."""
-
-    claim_name: ObjectName = operational()
-    """The claim."""
-    read_only: bool | None = operational(None)
-    """Whether it may not be written."""
-
-
-class CsiVolume(Contract):
-    """An inline volume of a CSI driver."""
-
-    driver: ObjectName = operational()
-    """The driver."""
-    fs_type: ShortText | None = operational(None)
-    """File system."""
-    read_only: bool | None = operational(None)
-    """Whether it may not be written."""
-    volume_attributes: dict[ShortText, ShortText] = operational(default_factory=dict, max_length=32)
-    """The driver's own attributes."""
-    node_publish_secret_ref: LocalObject | None = operational(None)
-    """The driver's Secret."""
-
-
-class Volume(Contract):
-    """A volume of one of five kinds."""
-
-    model_config = rules(
-        (
-            "[has(self.configMap), has(self.secret), has(self.emptyDir), has(self.persistentVolumeClaim),"
-            " has(self.csi)].exists_one(x, x)",
-            "expected exactly one of configMap, secret, emptyDir, persistentVolumeClaim, csi",
-        ),
-    )
-
-    name: VolumeName = operational()
-    """Its name."""
-    config_map: ConfigMapVolume | None = operational(None)
-    """A ConfigMap."""
-    secret: SecretVolume | None = operational(None)
-    """A Secret."""
-    empty_dir: EmptyDirVolume | None = operational(None)
-    """An empty directory."""
-    persistent_volume_claim: ClaimVolume | None = operational(None)
-    """A claim."""
-    csi: CsiVolume | None = operational(None)
-    """An inline CSI volume."""
-
-    @model_validator(mode="after")
-    def _is_one_kind(self) -> Volume:
-        kinds: tuple[Any, ...] = (
-            self.config_map,
-            self.secret,
-            self.empty_dir,
-            self.persistent_volume_claim,
-            self.csi,
-        )
-        if sum(kind is not None for kind in kinds) != 1:
-            raise ValueError("expected exactly one of configMap, secret, emptyDir, persistentVolumeClaim, csi")
         return self
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from .base import DECIMAL_PATTERN, Contract, FieldClass, field_class
+from .base import DECIMAL_PATTERN, Contract, FieldClass, field_class, models_in
 from .descriptions import describe, describe_field
 from .kinds import KINDS
 from .outcome import ExitCode
 from .runnable import NOT_YET
-from .structural import models_in, structural_schema
+from .structural import structural_schema
 
 INTRODUCTION = """\
 # API reference: `boresight.dev/v1alpha1`

@@ -19,8 +19,8 @@ from .base import (
     rules,
     semantic,
 )
+from .kubernetes import ObjectName
 from .pins import Revision
-from .podtemplate import ObjectName
 from .stages import DataFormat, TrustRemoteCode
 
 SOURCE_URI_PATTERN = (

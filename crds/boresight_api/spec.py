@@ -9,7 +9,7 @@ from pydantic import StringConstraints, model_validator
 
 from .base import Contract, Percent, StoreUri, operational, rules, semantic
 from .compute import Compute
-from .podtemplate import ObjectName
+from .kubernetes import ObjectName
 from .sources import DataSource, HoldoutSplitSpec, JudgeSource, ModelSource, NamedModelSource, Url
 from .stages import Task
 from .training import (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any
 
-from .base import Contract
+from .base import Contract, models_of
 from .descriptions import describe, describe_field
 
 Schema = dict[str, Any]
@@ -41,29 +40,6 @@ def structural_schema(model: type[Contract]) -> Schema:
     document = model.model_json_schema(mode="validation", by_alias=True)
     models = {found.__name__: found for found in models_of(model)}
     return _Transformer(document.get("$defs", {}), models).model(model, document)
-
-
-def models_of(model: type[Contract]) -> Iterator[type[Contract]]:
-    """``model`` and every contract model below it, each once."""
-    seen: dict[type[Contract], None] = {}
-    stack = [model]
-    while stack:
-        current = stack.pop()
-        if current in seen:
-            continue
-        seen[current] = None
-        for field in current.model_fields.values():
-            stack.extend(models_in(field.annotation))
-    yield from seen
-
-
-def models_in(annotation: Any) -> Iterator[type[Contract]]:
-    """The contract models that an annotation names: itself, or inside ``X | None``, tuples and dicts."""
-    if isinstance(annotation, type) and issubclass(annotation, Contract):
-        yield annotation
-    elif get_origin(annotation) in (Union, UnionType, tuple, dict):
-        for argument in get_args(annotation):
-            yield from models_in(argument)
 
 
 class _Transformer:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from boresight_api.base import models_of
 from boresight_api.crd import DEFINITIONS, MAX_BYTES, Definition, crd, main, render
 from boresight_api.podtemplate import PodTemplate
-from boresight_api.structural import models_of, structural_schema
+from boresight_api.structural import structural_schema
 
 CRDS = Path(__file__).parents[2] / "crds"
 Schema = dict[str, Any]

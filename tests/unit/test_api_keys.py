@@ -21,6 +21,7 @@ from boresight_api.base import (
     canonical_json,
     field_class,
     format_decimal,
+    models_of,
     parse_decimal,
     semantic,
     semantic_form,
@@ -30,7 +31,6 @@ from boresight_api.outcome import Outcome
 from boresight_api.recipe import RECIPES
 from boresight_api.spec import AlignmentRunSpec, EvalRunSpec, FeedbackSynthesisSpec
 from boresight_api.stages import Prepare, Stage
-from boresight_api.structural import models_of
 from builders_manifests import (
     DIGEST,
     GOLDEN,

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from boresight_api.base import models_of
 from boresight_api.crd import DEFINITIONS
 from boresight_api.kinds import KINDS
 from boresight_api.reference import main, page
-from boresight_api.structural import models_of
 
 FILE = Path(__file__).parents[2] / "docs" / "api.md"
 
