@@ -112,6 +112,9 @@ def packed_attention(
             f"{PACKED} attention: query {list(query.shape)} and key {list(key.shape)}, "
             f"expected one flat axis of {packed.num_tokens} tokens and no cache"
         )
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)  # rotary positions have made queries and keys FP32
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if packed.varlen is not None and query.dtype in (torch.float16, torch.bfloat16):
         return _varlen(query, key, value, packed.varlen, scaling, sliding_window), None
     return _row_by_row(query, key, value, packed, scaling, sliding_window), None
@@ -188,7 +191,8 @@ def _refuse_unsupported(
     if not (getattr(module, "is_causal", True) and others.get("is_causal") in (None, True)):
         raise ValueError(f"{type(module).__name__} is not causal; {PACKED} attention implements causal attention only")
     for name, value in others.items():
-        if name not in _WITHOUT_EFFECT and not (value is None or value is False or value == 0):
+        neutral = value is None or (isinstance(value, bool | int | float) and not value)
+        if name not in _WITHOUT_EFFECT and not neutral:
             raise ValueError(
                 f"{type(module).__name__} passes {name}={_brief(value)}, which {PACKED} attention does not implement; "
                 "this model family is not supported"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,7 +62,7 @@ class Sample:
     @classmethod
     def of_response(cls, id: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Sample:  # noqa: A002
         """A prompt and one response, all of whose tokens are scored."""
-        _require_tokens(id, response=response_ids)
+        _require_tokens(id, {"response": response_ids})
         return cls(id, (_prompt(prompt_ids), _response(response_ids, 0)))
 
     @classmethod
@@ -80,7 +80,7 @@ class Sample:
         With ``share`` both continue one prompt segment. Without it (for models whose layers cannot branch: recurrent
         ones, images with bidirectional attention) each has a prompt of its own.
         """
-        _require_tokens(id, chosen=chosen_ids, rejected=rejected_ids)
+        _require_tokens(id, {"chosen response": chosen_ids, "rejected response": rejected_ids})
         prompt = _prompt(prompt_ids)
         if share:
             return cls(id, (prompt, _response(chosen_ids, 0), _response(rejected_ids, 0)))
@@ -232,7 +232,7 @@ def _response(ids: Sequence[int], parent: int) -> Segment:
     return Segment(np.asarray(ids, dtype=np.int32), parent, 0)
 
 
-def _require_tokens(sample: str, **responses: Sequence[int]) -> None:
+def _require_tokens(sample: str, responses: Mapping[str, Sequence[int]]) -> None:
     for name, ids in responses.items():
         if not len(ids):
-            raise ValueError(f'sample "{sample}": the {name} response has no tokens, expected at least its terminator')
+            raise ValueError(f'sample "{sample}": the {name} has no tokens, expected at least its terminator')
