@@ -40,13 +40,12 @@ class Echo:
     """A model that answers in some ways, right and wrong, as the seed has it."""
 
     def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
-        said = (
-            "The topic is wide, old and well known to people.",
-            "Well, it is great and it is not",
-            "it is good!",
-            '"SO"',
-        )
-        return [Answer(said[request.seed % 7 % 4], request.seed % 11 != 0) for request in requests]
+        said = ("{} is wide, old and well known.", "Well, {} is great and it is not", "{} is good!", '"{}"')
+        about = [request.prompt.split(".")[0] for request in requests]
+        return [
+            Answer(said[request.seed % 7 % 4].format(topic), request.seed % 11 != 0)
+            for request, topic in zip(requests, about, strict=True)
+        ]
 
 
 def options(names: str = "simple", **changes: Any) -> Options:
@@ -64,7 +63,7 @@ HELD_OUT_FILES = ("holdout.jsonl", "eval.jsonl")
 
 @pytest.fixture(scope="module", params=["simple", "all"])
 def data(request: pytest.FixtureRequest) -> dict[str, list[dict[str, Any]]]:
-    return make_all(options(request.param, compose=1 if request.param == "simple" else 3), Echo())
+    return make_all(options(request.param, compose=1 if request.param == "simple" else 2), Echo())
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
@@ -165,25 +164,54 @@ def test_refinement_dialogues_use_the_words_of_the_manifests_template() -> None:
     assert all(row["messages"][2]["content"].endswith(") Again!") for row in rows)
 
 
-def test_feedback_is_about_the_sampled_answer_and_balances_the_verdicts() -> None:
-    class Split5050(Echo):
+def test_half_of_the_feedback_is_on_satisfied_answers_edited_by_rule_where_the_model_fails() -> None:
+    class Fails(Echo):
         def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
-            by_index = {"0": "the good, bad answer", "1": "GREAT!"}
-            return [Answer(by_index[request.id[-1]], True) for request in requests]
+            return [Answer("It is great, and not wide.", True) for _ in requests]
 
-    rows = make_all(options("exclamation", never_trained=()), Split5050())["feedback.jsonl"]
+    rows = make_all(options("exclamation,upper_case", counts=replace(SMALL, warm_start=0)), Fails())["feedback.jsonl"]
     verdicts = [all(verify(row["constraints"], row["response"])) for row in rows]
-    assert verdicts == [number % 2 == 0 for number in range(len(rows))]
+    for kind in ("exclamation", "upper_case"):
+        of_kind = [ok for row, ok in zip(rows, verdicts, strict=True) if row["constraints"][0]["kind"] == kind]
+        assert of_kind.count(True) == of_kind.count(False)
+    assert all(("edited" in row["meta"]) is ok for row, ok in zip(rows, verdicts, strict=True))
     assert all(row["advice"].startswith("Keep it") is ok for row, ok in zip(rows, verdicts, strict=True))
+
+
+def test_feedback_on_an_answer_that_no_rule_can_edit_is_on_the_sampled_one() -> None:
+    rows = make_all(options("min_words", counts=replace(SMALL, warm_start=0)), Echo())["feedback.jsonl"]
+    assert all("edited" not in row["meta"] for row in rows)
+
+
+def test_dialogues_are_about_their_topic_short_and_end() -> None:
+    class Rambles(Echo):
+        def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
+            def ramble(number: int, about: str) -> Answer:
+                if number % 2:
+                    return Answer(f"{about}. It is wide, and it goes on", False)
+                return Answer("I am ready." if number % 4 else "long " * 30 + about, True)
+
+            return [ramble(number, request.prompt.split(".")[0]) for number, request in enumerate(requests)]
+
+    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=5)), Rambles())["warm_start.jsonl"]
+    assert {row["messages"][1]["content"] for row in rows} == {
+        row["messages"][0]["content"].split(".")[0] + "." for row in rows
+    }
+
+
+def test_without_rows_there_is_no_file() -> None:
+    files = make_all(options(counts=replace(SMALL, preferences=0)), Echo())
+    assert "preferences.jsonl" not in files
 
 
 def test_finished_answers_are_preferred_over_cut_ones() -> None:
     class CutFirst(Echo):
         def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
-            return [Answer("good!" if r.id.endswith("#0") else "bad.", r.id.endswith("#1")) for r in requests]
+            said = {"0": ("Cut!", False), "1": ("Good!", True), "2": ("cut", False), "3": ("Bad.", True)}
+            return [Answer(*said[request.id[-1]]) for request in requests]
 
-    rows = make_all(options("exclamation", never_trained=(), counts=replace(SMALL, warm_start=0)), CutFirst())
-    assert {row["response"] for row in rows["feedback.jsonl"]} == {"bad."}
+    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=0)), CutFirst())["preferences.jsonl"]
+    assert {(row["chosen"], row["rejected"]) for row in rows} == {("Good!", "Bad.")}
 
 
 def test_preferences_are_labelled_by_the_verifiers(data: dict[str, list[dict[str, Any]]]) -> None:

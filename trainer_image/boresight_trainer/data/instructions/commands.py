@@ -64,7 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--system-prompt", metavar="TEXT", help="system message of the model; default: its template's own"
     )
     parser.add_argument(
-        "--samples", type=_positive, default=2, metavar="N", help="answers sampled per prompt to choose from"
+        "--samples",
+        type=_positive,
+        default=4,
+        metavar="N",
+        help="answers per prompt that a preference is looked for among",
     )
     parser.add_argument("--temperature", type=_decimal, default=Decimal("0.7"), help="of the answers; 0 is greedy")
     parser.add_argument("--top-p", type=_decimal, default=Decimal(1), help="nucleus of the answers; 1 is off")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import zip_longest
-from math import ceil
 from random import Random
 from typing import Protocol
 
@@ -21,7 +20,7 @@ from .rows import Answer, Row, feedback_row, preference_row, prompt_row, warm_st
 
 TRAINED_SLICE = "trained kinds"
 UNSEEN_SLICE = "kinds never trained"
-_SPARE_DIALOGUES = Fraction(3, 2)
+_SPARE_DIALOGUES = 2
 """Instructions drawn per refinement dialogue: not every answer fails, and not every one can be edited by rule."""
 
 
@@ -47,7 +46,8 @@ class Options:
     trained: tuple[type[InstructionKind], ...]
     never_trained: tuple[type[InstructionKind], ...]
     compose: int = 1
-    samples: int = 2
+    samples: int = 4
+    """Answers per prompt that a preference is looked for among."""
     counts: Counts = field(default_factory=Counts)
     templates: Templates = field(default_factory=Templates)
 
@@ -95,13 +95,13 @@ def make_prompts(options: Options) -> dict[str, list[Row]]:
 
 
 def make_all(options: Options, source: AnswerSource) -> dict[str, list[Row]]:
-    """All files, their answers sampled from ``source``.
+    """All files that have rows, their answers sampled from ``source``.
 
     Raises StageFailure(InvalidConfig) when too few refinement dialogues can be made.
     """
     drawn = _Drawn.of(options)
     sampled = _sample(options, drawn, source)
-    return {
+    files = {
         "warm_start.jsonl": _warm_start_rows(options, drawn.warm_start, sampled),
         "feedback.jsonl": _feedback_rows("feedback", drawn.feedback, sampled),
         "prompts.jsonl": drawn.prompt_rows(),
@@ -109,6 +109,7 @@ def make_all(options: Options, source: AnswerSource) -> dict[str, list[Row]]:
         "holdout.jsonl": _feedback_rows("holdout", drawn.holdout, sampled),
         "eval.jsonl": drawn.evaluation_rows(),
     }
+    return {name: rows for name, rows in files.items() if rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class _Drawn:
             prompts=draw("prompts", counts.prompts, Split.TRAIN),
             evaluation=draw("evaluation", counts.evaluation, Split.EVALUATION),
             never_trained=draw("never-trained", counts.never_trained, Split.EVALUATION, options.never_trained),
-            warm_start=draw("warm-start", ceil(counts.warm_start * _SPARE_DIALOGUES), Split.TRAIN),
+            warm_start=draw("warm-start", counts.warm_start * _SPARE_DIALOGUES, Split.TRAIN),
             feedback=draw("feedback", counts.feedback, Split.TRAIN),
             holdout=draw("holdout", counts.holdout, Split.EVALUATION),
         )
@@ -152,14 +153,14 @@ class _Drawn:
 
 
 def _sample(options: Options, drawn: _Drawn, source: AnswerSource) -> dict[str, list[Answer]]:
-    """Answers by prompt: several of the base model where one is chosen among them."""
+    """Answers by prompt."""
     requests = [
         AnswerRequest(f"{each.prompt}#{index}", each.prompt, derive_seed(options.seed, "response", each.prompt, index))
         for part, samples in (
-            (drawn.feedback, options.samples),
-            (drawn.holdout, options.samples),
-            (drawn.prompts[: options.counts.preferences], max(2, options.samples)),
+            (drawn.feedback, 1),
+            (drawn.holdout, 1),
             (drawn.warm_start, 1),
+            (drawn.prompts[: options.counts.preferences], options.samples),
         )
         for each in part
         for index in range(samples)
@@ -174,7 +175,7 @@ def _warm_start_rows(options: Options, drawn: Sequence[Instruction], sampled: di
     """As many dialogues of every kind as there are; where a kind runs out, more of the others."""
     wanted, made = options.counts.warm_start, dict[str, list[Row]]()
     for number, each in enumerate(drawn):
-        row = warm_start_row(_row_id("warm-start", number), each, sampled[each.prompt], options.templates)
+        row = warm_start_row(_row_id("warm-start", number), each, sampled[each.prompt][0], options.templates)
         if row is not None:
             made.setdefault(each.kinds[0], []).append(row)
     turns = zip_longest(*made.values())
@@ -189,10 +190,15 @@ def _warm_start_rows(options: Options, drawn: Sequence[Instruction], sampled: di
 
 
 def _feedback_rows(name: str, drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:
-    return [
-        feedback_row(_row_id(name, number), each, sampled[each.prompt], prefer_satisfied=number % 2 == 0)
-        for number, each in enumerate(drawn)
-    ]
+    """Of every kind, each second answer is preferred to be a satisfied one."""
+    turns, rows = Counter[str](), list[Row]()
+    for number, each in enumerate(drawn):
+        prefer_satisfied = turns[each.kinds[0]] % 2 == 1
+        rows.append(
+            feedback_row(_row_id(name, number), each, sampled[each.prompt][0], prefer_satisfied=prefer_satisfied)
+        )
+        turns[each.kinds[0]] += 1
+    return rows
 
 
 def _preference_rows(drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:

@@ -18,7 +18,8 @@ from .verifiers import verify
 
 Row = dict[str, Any]
 
-_LONGEST_DEMONSTRATION = 24
+_LONGEST_DEMONSTRATION = 18
+"""Words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,13 @@ def prompt_row(row_id: str, instruction: Instruction, **meta: str) -> Row:
     }
 
 
-def feedback_row(row_id: str, instruction: Instruction, answers: Sequence[Answer], *, prefer_satisfied: bool) -> Row:
-    """(x, y, c): of several sampled answers one, so that satisfied and failed ones can be balanced."""
-    response = _choose(instruction, answers, prefer_satisfied).text
+def feedback_row(row_id: str, instruction: Instruction, answer: Answer, *, prefer_satisfied: bool) -> Row:
+    """(x, y, c). A feedback model that sees failures alone learns to find fault with everything, and a model that needs
+    alignment fails almost always; so where a satisfied answer is preferred, a failing one is edited by rule if that
+    can be done, and ``meta.edited`` says so.
+    """
+    refined = edited(instruction.constraints, answer.text) if prefer_satisfied and text.words(answer.text) else None
+    response = answer.text if refined is None or _satisfies(instruction, answer.text) else refined
     feedback = _feedback(instruction, response)
     return {
         "id": row_id,
@@ -50,34 +55,32 @@ def feedback_row(row_id: str, instruction: Instruction, answers: Sequence[Answer
         "critique": feedback.critique,
         "advice": feedback.advice,
         "constraints": _constraints(instruction),
-        "meta": _meta(instruction),
+        "meta": _meta(instruction) | ({"edited": "by rule"} if response != answer.text else {}),
     }
 
 
-def warm_start_row(
-    row_id: str, instruction: Instruction, answers: Sequence[Answer], templates: Templates
-) -> Row | None:
-    """A refinement dialogue x, y, c, y*: y fails, y* is y edited by rule. None if no answer allows that.
+def warm_start_row(row_id: str, instruction: Instruction, answer: Answer, templates: Templates) -> Row | None:
+    """A refinement dialogue x, y, c, y*: y fails, y* is y edited by rule. None if the answer does not serve for that.
 
-    y is shortened to whole sentences, so that what is imitated is short and ends.
+    What is imitated should be short, end, and be about the topic: y is shortened to whole sentences, and an answer that
+    never names its topic is no example.
     """
-    for answer in answers:
-        response = _shortened(answer)
-        refined = edited(instruction.constraints, response) if text.words(response) else None
-        if refined is None or refined == response:
-            continue
-        feedback = _feedback(instruction, response)
-        messages = refinement_messages(
-            Prompt(row_id, (Message("user", instruction.prompt),)),
-            response,
-            format_language_feedback(feedback.critique, feedback.advice),
-            templates,
-            RefineFrom.RESPONSE_AND_CRITIQUE,
-        )
-        dialogue = [*messages, Message("assistant", refined)]
-        turns = [{"role": message.role, "content": message.content} for message in dialogue]
-        return {"id": row_id, "messages": turns, "constraints": _constraints(instruction), "meta": _meta(instruction)}
-    return None
+    response = _shortened(answer)
+    on_topic = instruction.topic is None or instruction.topic.named_in(response)
+    refined = edited(instruction.constraints, response) if response and on_topic else None
+    if refined is None or refined == response:
+        return None
+    feedback = _feedback(instruction, response)
+    messages = refinement_messages(
+        Prompt(row_id, (Message("user", instruction.prompt),)),
+        response,
+        format_language_feedback(feedback.critique, feedback.advice),
+        templates,
+        RefineFrom.RESPONSE_AND_CRITIQUE,
+    )
+    dialogue = [*messages, Message("assistant", refined)]
+    turns = [{"role": message.role, "content": message.content} for message in dialogue]
+    return {"id": row_id, "messages": turns, "constraints": _constraints(instruction), "meta": _meta(instruction)}
 
 
 def preference_row(row_id: str, instruction: Instruction, answers: Sequence[Answer]) -> Row | None:
@@ -105,16 +108,11 @@ def _choose(instruction: Instruction, answers: Sequence[Answer], prefer_satisfie
 
 
 def _shortened(answer: Answer) -> str:
-    """Whole sentences of an answer up to a length that is cheap to imitate, at least one if it ends."""
+    """As many whole sentences of an answer as are cheap to imitate; empty if not even the first is."""
     said = text.sentences(answer.text)
     complete = said if answer.finished else said[:-1]
-    kept: list[str] = []
-    for sentence in complete:
-        if kept and len(text.words(" ".join([*kept, sentence]))) > _LONGEST_DEMONSTRATION:
-            break
-        kept.append(sentence)
-    shortened = " ".join(kept)
-    return shortened if len(text.words(shortened)) <= _LONGEST_DEMONSTRATION else ""
+    beginnings = (" ".join(complete[:count]) for count in range(len(complete), 0, -1))
+    return next((each for each in beginnings if len(text.words(each)) <= _LONGEST_DEMONSTRATION), "")
 
 
 def _satisfies(instruction: Instruction, response: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .constraint import Pool, Split
+from .text import words
 
 FORMS = Pool(
     train=("Describe {topic}.", "Tell me about {topic}.", "Say something about {topic}.", "Write about {topic}."),
@@ -19,6 +20,10 @@ class Topic:
 
     name: str
     keywords: tuple[str, ...]
+
+    def named_in(self, response: str) -> bool:
+        """Whether a word of ``response`` begins with one of the keywords."""
+        return any(word.casefold().startswith(self.keywords) for word in words(response))
 
 
 def topics(split: Split) -> tuple[Topic, ...]:
