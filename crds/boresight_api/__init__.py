@@ -1,1 +1,1 @@
-"""The contract: what a run is, what a stage does, what an artifact holds. Pure: no I/O anywhere in this package."""
+"""The contract: what a run is, what a stage does, what an artifact holds. Pure: only the generators' commands do I/O."""
