@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 EXACT = 1e-4
 """Largest difference of a token's log-probability after an FP32 export, in nats."""
 
-ROUNDED_MEAN, ROUNDED_MAX = 0.05, 1.0
-"""Mean and largest difference where BF16 rounds (8 bits of mantissa). SmolLM2-135M exported in BF16 differs by 0.009 on
-average and 0.06 at most; a weight that is missing, transposed or not merged moves the mean by far more."""
+ROUNDED_MEAN, ROUNDED_MAX = 0.1, 1.0
+"""Mean and largest difference where BF16 rounds (8 bits of mantissa). SmolLM2-135M exported in BF16 differs by 0.02 on
+average and 0.09 at most; a weight that is missing, transposed or not merged moves the mean by far more."""
 
 _COPIED = (
     "config.json",
@@ -81,6 +81,9 @@ def export_model(
     if form is ExportForm.MERGED:
         _edit_json(output / "config.json", {"dtype": "float32" if precision is Precision.FP32 else "bfloat16"})
     _write_chat(base_folder, output, chat)
+    for file in output.iterdir():
+        if file.is_file():
+            file.chmod(0o644)  # safetensors writes for the owner alone; a store has other readers
     exact = model.dtype == torch.float32 and (form is ExportForm.ADAPTER or precision is Precision.FP32)
     precision = Precision.FP32 if model.dtype == torch.float32 else Precision.AUTO
     exported = load_causal_lm(

@@ -102,9 +102,13 @@ def export(context: StageContext, config: SftConfig | DpoConfig, learner: Learne
 
 def longest_conversation(context: StageContext, config: SftConfig | DpoConfig) -> int:
     """``training.maxLength``, or the model's context where that is shorter."""
-    document = json.loads((context.inputs.path(config.model) / "config.json").read_text(encoding="utf-8"))
-    positions = document.get("text_config", document).get("max_position_embeddings", config.training.max_length)
-    return min(config.training.max_length, int(positions))
+    return shorter_than_context(context, config.model, config.training.max_length)
+
+
+def shorter_than_context(context: StageContext, model: ModelInput, max_length: int) -> int:
+    """``max_length``, or the number of positions that ``model`` has where that is smaller."""
+    document = json.loads((context.inputs.path(model) / "config.json").read_text(encoding="utf-8"))
+    return min(max_length, int(document.get("text_config", document).get("max_position_embeddings", max_length)))
 
 
 def make_trainer(

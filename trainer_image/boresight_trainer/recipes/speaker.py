@@ -1,0 +1,161 @@
+"""A model that is asked many things: sampled in generation batches that are kept, in memory only while it speaks."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from boresight_api.base import semantic_form
+from boresight_api.stages import ModelInput, Sampling, SynthesisConfig
+
+from ..data.records import Message
+from ..data.seeds import derive_seed
+from ..evaluation.journal import Journal, batch_name
+from ..evaluation.models import identity_of
+from ..generation.batches import generation_batches
+from ..generation.generator import Generation, GenerationRequest
+from ..generation.hf import TransformersGenerator
+from ..models.loading import load_causal_lm
+from ..stage import StageContext
+from .training import load_chat, shorter_than_context
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to sample an output for. Its seed follows from the run's seed, the purpose, ``item`` and ``index``."""
+
+    id: str
+    messages: tuple[Message, ...]
+    item: str
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """An output with what is needed to sample it again."""
+
+    prompt_ids: tuple[int, ...]
+    seed: int
+    token_ids: tuple[int, ...]
+    finished: bool
+    text: str
+
+    @property
+    def content_tokens(self) -> int:
+        """Tokens without the terminator."""
+        return len(self.token_ids) - self.finished
+
+
+class BatchLog:
+    """One line of ``metrics.jsonl`` a generation batch, whether it was sampled now or by an earlier attempt."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._progress = context.progress
+        self._batches = 0
+
+    @property
+    def batches(self) -> int:
+        """Batches finished in this stage so far."""
+        return self._batches
+
+    def batch(self, phase: str, records: Sequence[Any], seconds: float) -> None:
+        """Count and log a finished batch."""
+        self._batches += 1
+        tokens = sum(len(record[0]) for record in records)
+        rate = round(tokens / seconds, 1) if seconds else 0.0
+        line = {"step": self._batches, "phase": phase, "items": len(records), "tokens": tokens, "tokensPerSecond": rate}
+        self._progress.log(line)
+
+
+class Speaker:
+    """One model of a synthesis. ``journal`` keeps finished batches, so a stopped stage repeats at most one of them."""
+
+    def __init__(
+        self, context: StageContext, config: SynthesisConfig, model: ModelInput, journal: Journal, log: BatchLog
+    ) -> None:
+        self.identity = identity_of(model)
+        self.chat = load_chat(context, model)
+        self._context = context
+        self._config = config
+        self._model = model
+        self._journal = journal
+        self._log = log
+        self._generator: TransformersGenerator | None = None
+        self._max_length = shorter_than_context(context, model, config.max_length)
+
+    def longest_prompt(self, sampling: Sampling) -> int:
+        """Tokens of the longest prompt that leaves room for ``maxTokens`` within ``maxLength`` and the context."""
+        return self._max_length - sampling.max_tokens
+
+    def answer(self, purpose: str, questions: Sequence[Question], sampling: Sampling) -> list[Spoken | None]:
+        """One output each, in order; None where the prompt is too long.
+
+        The model is loaded only if a batch is left to sample, and is out of memory again afterwards. Raises
+        :class:`StageFailure` (Preempted) between batches if a stop was requested.
+        """
+        requests: dict[int, GenerationRequest] = {}
+        for i, question in enumerate(questions):
+            prompt_ids = tuple(self.chat.prompt_ids(question.messages))
+            if len(prompt_ids) <= self.longest_prompt(sampling):
+                seed = derive_seed(self._config.seed, purpose, question.item, question.index)
+                requests[i] = GenerationRequest(question.id, prompt_ids, seed)
+        outputs = self._sample(purpose, list(requests.values()), sampling)
+        spoken: list[Spoken | None] = [None] * len(questions)
+        for (i, request), (token_ids, finished) in zip(requests.items(), outputs, strict=True):
+            text = self.chat.decode(token_ids)
+            spoken[i] = Spoken(request.prompt_ids, request.seed, tuple(token_ids), finished, text)
+        return spoken
+
+    def _sample(self, purpose: str, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Any]:
+        """``[token ids, finished]`` of each request, from the journal or sampled now."""
+        batches = generation_batches([len(request.prompt_ids) for request in requests], self._config.batch_size)
+        asked = [[requests[i] for i in batch] for batch in batches]
+        names = [self._name(purpose, batch, sampling) for batch in asked]
+        kept = [self._journal.read(name) for name in names]
+        done = sum(len(batch) for batch, records in zip(batches, kept, strict=True) if records is not None)
+        progress = self._context.progress
+        progress.phase(purpose, len(requests), done)
+        outputs: dict[int, Any] = {}
+        for batch, batch_requests, name, found in zip(batches, asked, names, kept, strict=True):
+            header, *records = found or self._sample_batch(name, batch_requests, sampling)
+            outputs.update(zip(batch, records, strict=True))
+            self._log.batch(purpose, records, header["seconds"])
+            if found is None:
+                done += len(batch)
+                progress.advance(done)
+        self._generator = None
+        gc.collect()  # reference cycles in transformers would keep these weights beside the next model's
+        return [outputs[i] for i in range(len(requests))]
+
+    def _sample_batch(self, name: str, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Any]:
+        self._context.stop.check(self._log.batches)
+        generator = self._generator or self._load()
+        started = time.monotonic()
+        generations: list[Generation] = generator.generate(requests, sampling)
+        seconds = round(time.monotonic() - started, 3)
+        records = [{"seconds": seconds}, *([list(g.token_ids), g.finished] for g in generations)]
+        self._journal.write(name, records)
+        return records
+
+    def _load(self) -> TransformersGenerator:
+        model = load_causal_lm(
+            self._context.inputs.path(self._model),
+            precision=self._config.precision,
+            trust_remote_code=self._model.trust_remote_code,
+            resolve=self._context.inputs.path,
+        )
+        size = self._config.batch_size
+        self._generator = TransformersGenerator(model, self.chat, batch_size=size, max_length=self._max_length)
+        return self._generator
+
+    def _name(self, purpose: str, requests: Sequence[GenerationRequest], sampling: Sampling) -> str:
+        return batch_name(
+            purpose,
+            model=self.identity,
+            precision=self._config.precision.value,
+            sampling=semantic_form(sampling),
+            requests=[[request.id, list(request.prompt_ids), request.seed] for request in requests],
+        )
