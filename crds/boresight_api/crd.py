@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .base import NAME_PATTERN, Contract
+from .base import Contract
 from .descriptions import describe
 from .kinds import AlignmentRun, EvalRun, FeedbackSynthesis
 from .spec import AlignmentRunSpec, EvalRunSpec, FeedbackSynthesisSpec
@@ -117,7 +117,7 @@ def _schema(definition: Definition) -> Document:
                 "message": "metadata.name: expected at most 63 characters (it becomes a label)",
             },
             {
-                "rule": f"self.metadata.name.matches('{NAME_PATTERN}')",
+                "rule": "!self.metadata.name.contains('.')",
                 "message": "metadata.name: expected lower-case letters, digits and - (it becomes part of host names)",
             },
         ],

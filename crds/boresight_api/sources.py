@@ -107,7 +107,7 @@ class DataSource(Contract):
     """Which split. Default: all rows of a file; ``train`` of a dataset that has splits."""
     files: tuple[FileName, ...] = semantic((), max_length=64)
     """Files below ``uri``, read in this order. Default: all that the split names."""
-    columns: dict[ColumnRole, FileName] = semantic(default_factory=dict, max_length=32)
+    columns: dict[ColumnRole, FileName] = semantic(default_factory=dict, max_length=10)
     """Jsonl: role to column name. Roles: id, prompt, messages, response, critique, advice, refined_response, chosen,
     rejected, constraints."""
     weight: Positive | None = semantic(None)
