@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,13 +15,14 @@ import boresight
 import pytest
 import yaml
 from boresight.errors import UserError
-from boresight.local.display import LineDisplay, figures
+from boresight.local.display import BarDisplay, LineDisplay, figures
 from boresight.local.run import run_manifest
 from boresight.main import COMMANDS, main
 from boresight.results import compare, parse_results, rows_of
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_trainer.store.file import FileStore
 from builders_cli import FakeLauncher, a_manifest, a_manifest_file, a_results_document, fails
+from rich.console import Console
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -310,6 +312,30 @@ def test_lines_for_logs_come_at_starts_phases_and_now_and_then() -> None:
         "  policy  train 60/70  loss 0.500  10 s left",
         "✓ policy  done",
     ]
+
+
+def test_bars_leave_one_line_a_stage_and_nothing_that_a_terminal_would_obey() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=False, width=200)
+    with BarDisplay(6, console) as display:
+        display.note("run default/first \x1b[2J[bold]")
+        display.begin("policy")
+        display.update({"phase": "train", "step": 3, "totalSteps": 9, "loss": 0.5, "remainingSeconds": 12})
+        display.update({"phase": "start", "step": 0, "totalSteps": 0})
+        display.end("✓", "9 s  [red]\x07")
+        display.begin("eval")
+        display.end("=", "cached")
+    lines = [line.rstrip() for line in screen.getvalue().splitlines() if line.strip()]
+    assert lines == ["run default/first \ufffd[2J[bold]", "✓ policy  9 s  [red]\ufffd", "= eval    cached"]
+
+
+def test_a_bar_shows_phase_steps_figures_and_the_time_left() -> None:
+    screen = io.StringIO()
+    with BarDisplay(6, Console(file=screen, force_terminal=True, width=200)) as display:
+        display.begin("policy")
+        display.update({"phase": "train", "step": 3, "totalSteps": 9, "loss": 0.5, "remainingSeconds": 12})
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert re.search(r"policy\s+train\s+.*3/9\s+loss 0\.500\s+0:00:0\d\s+12 s left", shown)
 
 
 def test_figures_show_what_there_is() -> None:

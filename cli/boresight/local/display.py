@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from ..text import clean, duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import TaskID
 
 
@@ -110,12 +111,12 @@ MARK_STYLES = {"✓": "green", "=": "cyan", "✗": "bold red", "!": "yellow"}
 class BarDisplay:
     """For terminals: one line for the open stage, with a bar; lines of finished stages stay above it."""
 
-    def __init__(self, width: int) -> None:
-        from rich.console import Console
+    def __init__(self, width: int, console: Console | None = None) -> None:
+        import rich.console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._width = width
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console or rich.console.Console(stderr=True, highlight=False)
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn(f"{{task.description:{width}}}"),
