@@ -1,4 +1,4 @@
-"""The command ``boresight`` (and ``kubectl boresight``). Modules of commands import nothing heavy: help is instant."""
+"""The command ``boresight``. Modules of commands import nothing heavy: help is instant."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     gc.set_threshold(100_000)  # importing makes many objects and no garbage: collecting costs a tenth of `plan`
     try:
-        result: Any = cli.main(args=words, prog_name=_program_name(), standalone_mode=False)
+        result: Any = cli.main(args=words, prog_name="boresight", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
@@ -125,11 +125,6 @@ def describe(error: Exception) -> tuple[str, int]:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}", 1
     return f"{type(error).__name__}: {error} (this is a bug of Boresight; --debug shows where it happened)", 1
-
-
-def _program_name() -> str:
-    """``kubectl boresight`` when kubectl started us as its plugin."""
-    return "kubectl boresight" if "kubectl-boresight" in sys.argv[0] else "boresight"
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class State(StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     CACHED = "Cached"  # another attempt or run had published the artifact before
+    HELD = "Held"  # spec.stopAfter keeps it from running
     FAILED = "Failed"
     INTERRUPTED = "Interrupted"  # stopped by the user or lost with its process; the next `boresight run` resumes it
 
@@ -119,8 +120,8 @@ class RunRecord:
         for state in (State.FAILED, State.INTERRUPTED, State.RUNNING):
             if state in states:
                 return state
-        if states and all(state.done for state in states):
-            return State.CACHED if states == {State.CACHED} else State.SUCCEEDED
+        if states and all(state.done or state is State.HELD for state in states):
+            return State.HELD if State.HELD in states else State.SUCCEEDED
         return State.PENDING if self.ended_at is None else State.INTERRUPTED
 
     def stage(self, name: str) -> StageRecord | None:

@@ -73,7 +73,8 @@ def test_a_file_that_is_no_record_is_named_with_what_to_do(tmp_path: Path, text:
     ("states", "expected"),
     [
         ((State.SUCCEEDED, State.CACHED), State.SUCCEEDED),
-        ((State.CACHED, State.CACHED), State.CACHED),
+        ((State.CACHED, State.CACHED), State.SUCCEEDED),
+        ((State.SUCCEEDED, State.HELD), State.HELD),
         ((State.SUCCEEDED, State.RUNNING, State.PENDING), State.RUNNING),
         ((State.SUCCEEDED, State.FAILED, State.PENDING), State.FAILED),
         ((State.SUCCEEDED, State.INTERRUPTED, State.PENDING), State.INTERRUPTED),

@@ -286,5 +286,5 @@ def test_an_item_without_critique_or_refinement_shows_what_there_is() -> None:
 
 
 def test_models_stand_in_the_order_base_warm_started_aligned() -> None:
-    (example,) = final_examples([a_sample("e", model, model) for model in ("policy", "initial", "warm-start")])
+    (example,) = final_examples([a_sample("e", m, m) for m in ("policy", "initial", "warm-start")], "policy")
     assert [step.label for step in example.steps] == ["Prompt x", "base", "warm-started", "aligned"]

@@ -106,7 +106,7 @@ def test_stop_after_holds_the_rest(bench: Bench) -> None:
     launcher = FakeLauncher()
     finished = bench.run(a_manifest(bench.folder, more="  stopAfter: Synthesis\n"), launcher)
     assert launcher.started == ["prepare", "feedback-model", "synthesis"]
-    assert finished.exit_code == 0
+    assert (finished.exit_code, finished.record.state) == (0, State.HELD)
     assert "spec.stopAfter: policy, evaluation will not run" in bench.text
 
 

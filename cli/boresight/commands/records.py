@@ -10,7 +10,7 @@ import click
 from .options import namespace_option, output_option, store_option, store_path
 
 if TYPE_CHECKING:
-    from ..records import RunRecord, StageRecord
+    from ..records import RunFolder, RunRecord, StageRecord
     from ..results import Results
 
 
@@ -62,7 +62,7 @@ def status_command(run: str | None, namespace: str, output: str, store: str | No
             short(stage.key),
             duration(stage.seconds) if stage.attempts else "",
             str(len(stage.attempts) or ""),
-            "  ".join(f"{name} {value}" for name, value in stage.metrics[:3]),
+            _progress(folder, stage) or "  ".join(f"{name} {value}" for name, value in stage.metrics[:3]),
         ]
         for stage in record.stages
     ]
@@ -137,6 +137,22 @@ def _results(name: str, namespace: str, store: str | None) -> Results:
     from ..runs import open_run
 
     return read_results(Path(name)) if name.endswith(".json") else open_run(name, namespace, store).results()
+
+
+def _progress(folder: RunFolder, stage: StageRecord) -> str:
+    """How far a running stage is."""
+    from ..local.attempt import AttemptFolder
+    from ..records import State
+    from ..text import duration
+
+    if stage.state is not State.RUNNING or not stage.attempts:
+        return ""
+    progress = AttemptFolder(folder.attempt_folder(stage.name, stage.key, stage.attempts[-1].number)).read_progress()
+    if not progress or not progress.get("totalSteps"):
+        return "starting"
+    left = progress.get("remainingSeconds")
+    remaining = f", {duration(left)} left" if isinstance(left, int | float) else ""
+    return f"{progress.get('phase')} {progress.get('step')}/{progress['totalSteps']}{remaining}"
 
 
 def _stage_at_work(record: RunRecord) -> str:

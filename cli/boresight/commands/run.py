@@ -43,7 +43,7 @@ def run_command(ctx: click.Context, file: Path, store: str | None) -> None:
         make_display=make_display,
         make_launcher=lambda folder: ProcessLauncher(folder / "server.log"),
     )
-    if finished.record.state.done:
+    if finished.exit_code == 0:
         from ..report.write import write_report
 
         written = write_report(finished.folder, finished.record)

@@ -177,6 +177,7 @@ class Work:
     def _stage(self, stage: PlannedStage, planned: LocalPlan, report: PrepareReport) -> int | None:
         """One stage to its artifact. None if it is there in the end (or the stage is held), else the exit code."""
         if stage.name in planned.held:
+            self._change(stage.name, state=State.HELD)
             return None
         if self.interrupt.requests:
             return self._tell_interrupted(stage.name)

@@ -16,8 +16,8 @@ from ..results import Results, read_results
 from ..text import duration, plural
 from .charts import Series
 from .examples import final_examples, synthesis_examples
-from .headline import Headline, headline, read_refinement
-from .model import Curve, Report, StageView, Table
+from .headline import Headline, candidate_of, headline, read_refinement
+from .model import Curve, Example, Report, StageView, Table
 from .scores import forests, tables
 
 WHAT = {
@@ -148,11 +148,12 @@ def _curves(finished: Sequence[Finished]) -> Iterator[Curve]:
                 yield Curve(item.stage.name, title, (Series(name, tuple(values), noisy=name not in SMOOTH),))
 
 
-def _final_examples(evaluation: Finished | None, results: Results | None) -> tuple[Any, ...]:
+def _final_examples(evaluation: Finished | None, results: Results | None) -> tuple[Example, ...]:
     suites = results.suites("Verifiable") if results is not None else []
-    if evaluation is None or not suites:
+    if evaluation is None or results is None or not suites:
         return ()
-    return final_examples(_lines(evaluation.folder / f"samples_{suites[0]}.jsonl"))
+    samples = _lines(evaluation.folder / f"samples_{suites[0]}.jsonl")
+    return final_examples(samples, candidate_of(results, suites[0]))
 
 
 # -- provenance ------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .headline import CANDIDATES, model_word
+from .headline import model_word
 from .model import Example, Step
 
 SHOWN = 6
@@ -26,29 +26,25 @@ def conversation(messages: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(f"[{message['role']}] {message['content']}" for message in messages)
 
 
-def final_examples(samples: Sequence[Mapping[str, Any]], count: int = SHOWN) -> tuple[Example, ...]:
+def final_examples(samples: Sequence[Mapping[str, Any]], candidate: str, count: int = SHOWN) -> tuple[Example, ...]:
     """Held-out prompts with every model's answer, from ``samples_<suite>.jsonl`` of a Verifiable suite."""
     by_prompt: dict[str, list[Mapping[str, Any]]] = {}
     for sample in samples:
         by_prompt.setdefault(str(sample["doc"]["id"]), []).append(sample)
-    return tuple(_final_example(name, by_prompt[name]) for name in chosen(by_prompt, count))
+    return tuple(_final_example(name, by_prompt[name], candidate) for name in chosen(by_prompt, count))
 
 
-def _final_example(name: str, samples: Sequence[Mapping[str, Any]]) -> Example:
-    order = {"initial": 0, "warm-start": 1}
-    ranked = sorted(samples, key=lambda s: (s["filter"] in CANDIDATES, order.get(s["filter"], 2)))
+def _final_example(name: str, samples: Sequence[Mapping[str, Any]], candidate: str) -> Example:
+    order = {"initial": 0, "warm-start": 1, candidate: 3}
+    roles = {"warm-start": "refined", candidate: "final"}
     answers = [
         Step(
             model_word(sample["filter"]),
             str(sample["resps"][0][0]),
-            "final"
-            if sample["filter"] in CANDIDATES
-            else "refined"
-            if sample["filter"] == "warm-start"
-            else "response",
+            roles.get(sample["filter"], "response"),
             _satisfied(sample.get("satisfied")),
         )
-        for sample in ranked
+        for sample in sorted(samples, key=lambda s: order.get(s["filter"], 2))
     ]
     prompt = Step("Prompt x", conversation(samples[0]["doc"]["messages"]), "prompt")
     return Example(name, (prompt, *answers))

@@ -12,7 +12,6 @@ from .model import Figure, Notice
 PASSED = "promptShare"
 """Share of prompts whose constraints are all satisfied."""
 MODEL_WORDS = {"initial": "base", "warm-start": "warm-started", "policy": "aligned"}
-CANDIDATES = ("policy", "candidate")
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,19 @@ def points_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
 
 
+def candidate_of(results: Results, suite: str) -> str:
+    """The model that is judged in ``suite``: that of its comparisons, or the first where nothing is compared."""
+    scores = [score for score in results.scores if score.suite == suite]
+    return next((s.candidate for s in scores if s.baseline is not None), scores[0].candidate if scores else "")
+
+
 def compared_models(results: Results, suite: str, name: str = PASSED) -> list[Score]:
     """Whole-data scores of every model in ``suite``, the candidate last."""
+    candidate = candidate_of(results, suite)
     scores = [s for s in results.scores if (s.suite, s.name, s.slice, s.baseline) == (suite, name, None, None)]
     order = ["initial", "warm-start"]
     ranked = sorted(scores, key=lambda s: order.index(s.candidate) if s.candidate in order else len(order))
-    return sorted(ranked, key=lambda s: s.candidate in CANDIDATES)
+    return sorted(ranked, key=lambda s: s.candidate == candidate)
 
 
 def differences(results: Results, suite: str, name: str = PASSED) -> list[Score]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..results import Results, Score
 from .charts import Interval
 from .headline import (
-    CANDIDATES,
+    candidate_of,
     compared_models,
     differences,
     model_word,
@@ -32,7 +32,8 @@ def forests(results: Results) -> Iterator[Forest]:
     for suite in results.suites("Verifiable"):
         rows = compared_models(results, suite)
         title = f"{suite}: prompts with every constraint satisfied"
-        yield Forest(title, tuple(_share_row(score) for score in rows if score.value is not None))
+        candidate = candidate_of(results, suite)
+        yield Forest(title, tuple(_share_row(score, candidate) for score in rows if score.value is not None))
         gaps = [score for score in differences(results, suite) if score.value is not None]
         note = "Intervals that cross 0 leave open which model is better." if gaps else ""
         yield Forest(
@@ -49,9 +50,9 @@ def forests(results: Results) -> Iterator[Forest]:
         )
 
 
-def _share_row(score: Score) -> Interval:
+def _share_row(score: Score, candidate: str) -> Interval:
     note = f"{percent(score.value or 0)}  {percent_interval(score.low, score.high)}  n = {score.n}"
-    strong = score.candidate in CANDIDATES
+    strong = score.candidate == candidate
     return Interval(model_word(score.candidate), score.value or 0, score.low, score.high, note, strong)
 
 
