@@ -13,12 +13,13 @@ from boresight.errors import UserError
 from boresight.local import lock
 from boresight.local.attempt import AttemptFolder, Process
 from boresight.local.display import LineDisplay
-from boresight.local.planning import Manifest
+from boresight.local.planning import Manifest, read_manifest
 from boresight.local.run import Finished, run_manifest
+from boresight.main import main
 from boresight.records import State
 from boresight_api.outcome import FailureClass
 from boresight_trainer.store.file import FileStore
-from builders_cli import FakeLauncher, a_manifest, dies, fails, never_ends, publish
+from builders_cli import FakeLauncher, a_manifest, a_manifest_file, dies, fails, never_ends, publish
 
 STAGES = ["feedback-model", "synthesis", "policy", "evaluation"]
 
@@ -308,3 +309,63 @@ def test_a_store_that_cannot_be_written_is_an_error_that_names_it(
     (bench.folder / "store").write_text("a file, not a folder")
     with pytest.raises(OSError, match="store"):
         bench.run(a_manifest(bench.folder), FakeLauncher())
+
+
+EVAL_RUN = """\
+apiVersion: boresight.dev/v1alpha1
+kind: EvalRun
+metadata: {name: eval}
+spec:
+  task: TextToText
+  candidate: {uri: embedded://tiny, systemPrompt: Be brief.}
+  baselines: [{uri: embedded://tiny}]
+  suites: [{name: Verifiable, data: [{uri: file:feedback.jsonl, format: Jsonl}]}]
+"""
+SYNTHESIS = """\
+apiVersion: boresight.dev/v1alpha1
+kind: FeedbackSynthesis
+metadata: {name: synthesis, namespace: team}
+spec:
+  task: TextToText
+  model: {uri: embedded://tiny}
+  feedbackModel: {uri: embedded://tiny}
+  prompts: [{uri: file:feedback.jsonl, format: Jsonl}]
+"""
+
+
+@pytest.mark.parametrize(("text", "stage"), [(EVAL_RUN, "evaluation"), (SYNTHESIS, "synthesis")])
+def test_the_other_kinds_run_as_the_same_stages(bench: Bench, text: str, stage: str) -> None:
+    path = a_manifest_file(bench.folder).with_name("other.yaml")
+    path.write_text(text)
+    launcher = FakeLauncher()
+    manifest = read_manifest(path)
+    finished = bench.run(manifest, launcher)
+    assert finished.exit_code == 0
+    assert launcher.started == ["prepare", stage]
+    assert finished.folder.path == bench.store.root / "runs" / manifest.namespace / manifest.name
+
+
+def test_status_shows_how_far_a_running_stage_is(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = []
+
+    class Watched(FakeLauncher):
+        def stage(self, folder: AttemptFolder) -> Process:
+            process = super().stage(folder)
+            for document in ({}, {"phase": "train", "step": 3, "totalSteps": 9, "remainingSeconds": 75}):
+                folder.progress.write_text(json.dumps(document))
+                assert main(["status", "--store", str(bench.store.root)]) == 0
+                seen.append(capsys.readouterr().out)
+            return process
+
+    bench.run(a_manifest(bench.folder, more="  stopAfter: FeedbackModel\n"), Watched())
+    assert "Running" in seen[0]
+    assert "starting" in seen[0]
+    assert "train 3/9, 1 min 15 s left" in seen[1]
+
+
+def test_a_record_that_cannot_be_read_is_no_reason_to_lose_it(bench: Bench) -> None:
+    manifest = a_manifest(bench.folder)
+    finished = bench.run(manifest, FakeLauncher())
+    finished.folder.record_path.write_text("{")
+    with pytest.raises(UserError, match="delete the file"):
+        bench.run(manifest, FakeLauncher())
