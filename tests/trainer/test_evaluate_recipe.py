@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,18 +228,22 @@ def test_a_stopped_evaluation_goes_on_and_ends_with_the_same_files(
 def test_one_model_is_in_memory_and_none_is_loaded_twice_in_a_row(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loads = []
+    loaded: list[weakref.ref[Any]] = []
     load = evaluation_models.load_causal_lm
 
-    def counting(path: Path, **options: Any) -> Any:
-        loads.append(path)
-        return load(path, **options)
+    def watched(path: Path, **options: Any) -> Any:
+        assert [reference for reference in loaded if reference() is not None] == []
+        model = load(path, **options)
+        loaded.append(weakref.ref(model))
+        return model
 
-    monkeypatch.setattr(evaluation_models, "load_causal_lm", counting)
-    config = a_config(tmp_path, suites=a_config(tmp_path).suites[1:])
+    monkeypatch.setattr(evaluation_models, "load_causal_lm", watched)
+    config = a_config(tmp_path)
+    # the feedback model has words of its own before every conversation, so it cannot be the one in memory
+    config = config.model_copy(update={"feedback_model": tiny(system_prompt="Criticise.")})
     run_recipe(a_context(tmp_path, config, cache), config)
-    # policy; initial, which also scores fluency and judges
-    assert len(loads) == 2
+    # policy; initial; feedback model for Holdout; initial again, which scores fluency and judges
+    assert len(loaded) == 4
 
 
 def test_a_prompt_without_room_for_the_answer_is_named(tmp_path: Path, cache: Path) -> None:

@@ -54,6 +54,10 @@ def serve() -> Iterator[Callable[..., Server]]:
                 self.end_headers()
                 self.wfile.write(content)
 
+            def do_GET(self) -> None:
+                server.requests.append((self.path, dict(self.headers), {}))
+                self.send_error(404)
+
             def log_message(self, *args: object) -> None:
                 pass
 
@@ -218,13 +222,14 @@ def test_a_refusal_names_endpoint_model_and_remedy_and_is_not_repeated(
     assert len(server.requests) <= 2
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_refused_so_that_the_key_stays_with_its_host(
-    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, SECRET)
     other = serve(likes_good)
-    server = serve(lambda body: (307, {"Location": other.url}, b""))
-    with pytest.raises(StageFailure, match="HTTP 307"):
+    server = serve(lambda body: (status, {"Location": other.url}, b""))
+    with pytest.raises(StageFailure, match=f"HTTP {status}"):
         a_judge(server, tmp_path).judge([DUEL], purpose="test")
     assert not other.requests
 

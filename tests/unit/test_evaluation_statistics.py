@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from boresight_trainer.evaluation.statistics import (
     estimate_difference,
     estimate_mean,
     estimate_ratio,
+    interval_from_replicates,
     permutation_test,
     sign_test,
     student_quantile,
@@ -131,6 +133,16 @@ def test_treating_clustered_items_as_independent_is_too_narrow() -> None:
     assert naive.low is not None
     assert naive.high is not None
     assert right.high - right.low == pytest.approx(3 * (naive.high - naive.low), rel=0.15)
+
+
+def test_a_skewed_sample_moves_its_interval_towards_the_long_tail() -> None:
+    symmetric = np.array([NormalDist().inv_cdf((i + 0.5) / 4000) for i in range(4000)])
+    sample = np.random.default_rng(2).exponential(1, 60)
+    jackknife = (sample.sum() - sample) / 59
+    low, high = interval_from_replicates(0.0, symmetric, jackknife, 60)
+    assert high > -low + 0.1
+    low, high = interval_from_replicates(0.0, symmetric, -jackknife, 60)
+    assert -low > high + 0.1
 
 
 def test_a_bootstrap_standard_error_is_that_of_the_mean() -> None:
@@ -258,6 +270,9 @@ def seeds(*means: float, noise: float = 0.1) -> dict[str, dict[str, float]]:
         pytest.param(seeds(0.3, 0.25, 0.35), True, id="all seeds agree"),
         pytest.param(seeds(0.9, 0.9, -0.05), False, id="one seed loses"),
         pytest.param(seeds(-0.3, -0.2, -0.3), False, id="a loss is no win"),
+        pytest.param(
+            {"1": {"a": 1.0, "b": -0.9}, "2": {"a": 0.9, "b": 0.9}}, False, id="all positive, but the interval holds 0"
+        ),
         pytest.param(seeds(0.02, 0.01, 0.03, noise=0.5), False, id="within noise"),
     ],
 )

@@ -105,6 +105,14 @@ def test_slices_are_kinds_and_what_nobody_trained_on(verifiable: SuiteReport) ->
     assert value(verifiable, "constraintShareDifference", "policy", "initial", "kind-lower_case") == 1.0
 
 
+def test_two_models_that_never_differ_are_not_known_to_be_equal() -> None:
+    report = a_verifiable(PROMPTS).run(a_bench(PROMPTS, {"policy": ANSWERS["initial"], "initial": ANSWERS["initial"]}))
+    estimate = row(report, "promptShareDifference", "policy", "initial").estimate
+    assert (estimate.value, estimate.method) == (0.0, Method.WILSON)
+    assert estimate.low is not None
+    assert estimate.low < -0.5
+
+
 def test_a_policy_that_says_the_same_to_everything_is_seen() -> None:
     prompts = [a_prompt(i, NO_COMMAS) for i in range(4)]
     report = a_verifiable(prompts).run(
