@@ -169,6 +169,7 @@ def test_it_says_what_was_measured(tmp_path: Path) -> None:
         assert words in text
     assert "12 items in, 8 pairs out" in text
     assert "kind=json" in text
+    assert "Paired difference: +10 points [+2, +18]." in text
 
 
 def test_every_digest_is_on_the_page(tmp_path: Path) -> None:

@@ -6,7 +6,17 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from boresight.report.charts import Interval, Series, forest_plot, line_chart, percent_label, smooth, tick_label, ticks
+from boresight.report.charts import (
+    Interval,
+    Series,
+    forest_plot,
+    line_chart,
+    percent_label,
+    smooth,
+    tick_label,
+    ticks,
+    whole_ticks,
+)
 from boresight.report.html import Markup, el, join
 
 EVIL = "<script>alert('x')</script> & \"quotes\" \x00\x1b"
@@ -28,6 +38,11 @@ def test_ticks_are_round_and_cover_the_range(low: float, high: float, expected: 
     assert found[0] <= low
     assert found[-1] >= high
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(1, 3, [1, 2, 3]), (1, 1, [1, 2]), (1, 39, [0, 10, 20, 30, 40])])
+def test_there_is_no_half_step(low: float, high: float, expected: list[float]) -> None:
+    assert whole_ticks(low, high) == expected
 
 
 def test_a_range_that_is_not_finite_is_refused() -> None:

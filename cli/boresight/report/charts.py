@@ -46,6 +46,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [i * step for i in range(first, max(last, first + 1) + 1)]
 
 
+def whole_ticks(low: float, high: float) -> list[float]:
+    """As :func:`ticks`, whole numbers only: there is no half step."""
+    return [value for value in ticks(low, high) if value == round(value)]
+
+
 def smooth(values: Sequence[float]) -> list[float]:
     """Exponential moving average over about a tenth of the values, without the bias of its start (as in Adam)."""
     weight = max(0.0, 1 - 10 / max(10, len(values)))
@@ -67,7 +72,7 @@ def line_chart(
     left, right, top, bottom = 54, 12, 30, 30
     xs = [x for s in drawn for x, _ in s.points]
     ys = [y for s in drawn for _, y in s.points]
-    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+    x_ticks, y_ticks = whole_ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
@@ -85,7 +90,7 @@ def line_chart(
     for value in x_ticks:
         if x_low <= value <= x_high:
             x, _ = at(value, y_low)
-            parts.append(el("text", tick_label(value, x_ticks), x=x, y=height - bottom + 16, cls="tick middle"))
+            parts.append(el("text", f"{value:,.0f}", x=x, y=height - bottom + 16, cls="tick middle"))
     parts.append(el("text", unit, x=width - right, y=height - 2, cls="tick end"))
     for number, line in enumerate(drawn, start=1):
         long = line.noisy and len(line.points) >= 20

@@ -18,7 +18,7 @@ from .charts import Series
 from .examples import final_examples, synthesis_examples
 from .headline import Headline, candidate_of, headline, read_refinement
 from .model import Curve, Example, Report, StageView, Table
-from .scores import forests, tables
+from .scores import forests, refinement_forest, tables
 
 WHAT = {
     "prepare": "pins the sources, checks the data, looks into the store",
@@ -63,7 +63,8 @@ def collect(record: RunRecord, store: FileStore) -> tuple[Report, Headline, Resu
     evaluation = _of_kind(finished, ArtifactKind.EVALUATION)
     pairs = _of_kind(finished, ArtifactKind.PAIRS)
     results = read_results(evaluation.folder / "results.json") if evaluation is not None else None
-    top = headline(results, read_refinement(pairs.manifest.metrics) if pairs is not None else None)
+    refinement = read_refinement(pairs.manifest.metrics) if pairs is not None else None
+    top = headline(results, refinement)
     report = Report(
         title=record.name,
         subtitle=" · ".join(_subtitle(record)),
@@ -71,7 +72,10 @@ def collect(record: RunRecord, store: FileStore) -> tuple[Report, Headline, Resu
         notices=top.notices,
         figures=top.figures,
         stages=tuple(_stage_views(record, finished)),
-        results=tuple(forests(results)) if results is not None else (),
+        results=(
+            *(forests(results) if results is not None else ()),
+            *((refinement_forest(refinement),) if refinement is not None else ()),
+        ),
         measures=tuple(tables(results)) if results is not None else (),
         filters=tuple(_filters(pairs)) if pairs is not None else (),
         curves=tuple(_curves(finished)),
@@ -182,6 +186,7 @@ def _digests(record: RunRecord, finished: Sequence[Finished]) -> Iterator[Table]
             )
             for i in finished
         ),
+        (3, 4),
     )
     versions = {
         f"{name} {version}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib import resources
 
@@ -11,6 +12,7 @@ from .html import Markup, el, join
 from .model import Curve, Example, Figure, Forest, Notice, Report, StageView, Step, Table
 
 NOTICE_WORDS = {"bad": "Read this first.", "warn": "Note.", "good": "Good."}
+DIGEST = re.compile(r"^(sha256:|artifact://)?[0-9a-f]{64}$")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Content security policy of the page: should a text ever escape the escaping, it can load and run nothing."""
 
@@ -119,7 +121,7 @@ def _synthesis(report: Report) -> Markup:
 def _finals(report: Report) -> Markup:
     if not report.final_examples:
         return Markup("")
-    lead = "Held-out prompts, never trained on, answered by each model with the same decoding settings. Chosen by seed."
+    lead = "Held-out prompts, answered by each model with the same decoding settings; chosen by a hash of their ids."
     return join([el("p", lead, cls="soft"), [_example(example) for example in report.final_examples]])
 
 
@@ -181,7 +183,10 @@ def _table(table: Table) -> Markup:
         return "number" if index in table.numeric else None
 
     head = el("tr", [el("th", header, cls=cls(i)) for i, header in enumerate(table.headers)])
-    rows = [el("tr", [el("td", cell, cls=cls(i)) for i, cell in enumerate(row)]) for row in table.rows]
+    rows = [
+        el("tr", [el("td", cell, cls="mono" if DIGEST.match(cell) else cls(i)) for i, cell in enumerate(row)])
+        for row in table.rows
+    ]
     return el(
         "div",
         el("table", el("caption", table.caption), el("thead", head), el("tbody", rows)),

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from ..results import Results, Score
 from .charts import Interval
 from .headline import (
+    Refinement,
+    Share,
     candidate_of,
     compared_models,
     differences,
@@ -50,10 +52,27 @@ def forests(results: Results) -> Iterator[Forest]:
         )
 
 
+def refinement_forest(refinement: Refinement) -> Forest:
+    """y against y* on the synthesis prompts."""
+    rows = [
+        Interval(label, share.value, share.low, share.high, _share_note(share), detail=detail)
+        for label, detail, share in (
+            ("y", "answers of the initial model", refinement.response),
+            ("y*", "after its critique", refinement.refined),
+        )
+    ]
+    d = refinement.difference
+    note = f"Paired difference: {points(d.value)} points {points_interval(d.low, d.high)}."
+    return Forest("Synthesis prompts with every constraint satisfied", tuple(rows), note=note)
+
+
+def _share_note(share: Share | Score) -> str:
+    return f"{percent(share.value or 0)}  {percent_interval(share.low, share.high)}  n = {share.n}"
+
+
 def _share_row(score: Score, candidate: str) -> Interval:
-    note = f"{percent(score.value or 0)}  {percent_interval(score.low, score.high)}  n = {score.n}"
     strong = score.candidate == candidate
-    return Interval(model_word(score.candidate), score.value or 0, score.low, score.high, note, strong)
+    return Interval(model_word(score.candidate), score.value or 0, score.low, score.high, _share_note(score), strong)
 
 
 def _difference_row(score: Score) -> Interval:
@@ -66,9 +85,8 @@ def _difference_row(score: Score) -> Interval:
 
 def _win_row(score: Score) -> Interval:
     label = f"{model_word(score.candidate)} against {model_word(score.baseline or '')}"
-    note = f"{percent(score.value or 0)}  {percent_interval(score.low, score.high)}  n = {score.n}"
     detail = "length-controlled" if score.name.startswith("length") else ""
-    return Interval(label, score.value or 0, score.low, score.high, note, not detail, detail)
+    return Interval(label, score.value or 0, score.low, score.high, _share_note(score), not detail, detail)
 
 
 def tables(results: Results) -> Iterator[Table]:
