@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import DpoConfig, ModelInput, SftConfig, Training
+from boresight_api.stages import DpoConfig, Execution, ModelInput, SftConfig, Training
 
 from ..data.packing import pack_step
 from ..engine import memory
-from ..engine.loop import Limits, Objective, Trainer
+from ..engine.loop import Limits, Trainer
 from ..engine.lora import prepare_parameters
+from ..engine.objective import Objective
 from ..models.batch import Sample, build_pack
 from ..models.chat import ChatTokenizer
 from ..models.export import export_model
@@ -62,9 +63,19 @@ def load_learner(
     compute_bytes = 2 if device.type == "cuda" else 4
     shape = memory.shape_of(model)
     longest = max(sample.num_tokens for sample in samples)
-    execution = context.stage.execution
-    budget = execution.token_budget
-    if budget == "Auto":
+    budget = _token_budget(context.stage.execution, shape, longest, device, compute_bytes)
+    plan = memory.plan_memory(shape, budget, compute_bytes=compute_bytes).describe()
+    log.info("memory plan: %s", plan)
+    return Learner(folder, chat, scorer, budget, plan)
+
+
+def _token_budget(
+    execution: Execution, shape: memory.ModelShape, longest: int, device: torch.device, compute_bytes: int
+) -> int:
+    """Tokens of a micro-batch: what the spec says, or what the memory allows; halved after running out of memory."""
+    if execution.token_budget != "Auto":
+        budget = execution.token_budget
+    else:
         budget = memory.choose_token_budget(
             shape,
             memory.available_bytes(device),
@@ -72,18 +83,15 @@ def load_learner(
             compute_bytes=compute_bytes,
             largest=memory.GPU_BUDGET if device.type == "cuda" else memory.CPU_BUDGET,
         )
-    if execution.token_budget_halvings:  # after an attempt ran out of memory; a sample is never cut
-        budget = max(budget >> execution.token_budget_halvings, longest)
+    if execution.token_budget_halvings:
+        return max(budget >> execution.token_budget_halvings, longest)  # a sample is never cut
     if budget < longest:
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
             f"compute.tokenBudget: found {budget}, but the longest sample has {longest} tokens; "
             "raise the budget or lower training.maxLength",
         )
-    budget = max(budget >> context.stage.execution.token_budget_halvings, longest)
-    plan = memory.plan_memory(shape, budget, compute_bytes=compute_bytes).describe()
-    log.info("memory plan: %s", plan)
-    return Learner(folder, chat, scorer, budget, plan)
+    return budget
 
 
 def export(context: StageContext, config: SftConfig | DpoConfig, learner: Learner) -> None:
