@@ -73,7 +73,7 @@ def _token_budget(
     execution: Execution, shape: memory.ModelShape, longest: int, device: torch.device, compute_bytes: int
 ) -> int:
     """Tokens of a micro-batch: what the spec says, or what the memory allows; halved after running out of memory."""
-    if execution.token_budget != "Auto":
+    if isinstance(execution.token_budget, int):
         budget = execution.token_budget
     else:
         budget = memory.choose_token_budget(
