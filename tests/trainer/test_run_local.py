@@ -68,7 +68,7 @@ def wait_for_step(store: Path, name: str, step: int) -> None:
 
 @pytest.mark.xdist_group("local-run")
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
-    more = "  stopAfter: FeedbackModel\n  feedbackModel: {training: {epochs: 8, globalBatch: 4, maxLength: 1024}}\n"
+    more = "  stopAfter: FeedbackModel\n  feedbackModel: {training: {epochs: 6, globalBatch: 4, maxLength: 1024}}\n"
     path = a_manifest_file(tmp_path, more=more)
     interrupted, straight = tmp_path / "interrupted", tmp_path / "straight"
 

@@ -109,8 +109,8 @@ def headline(results: Results | None, refinement: Refinement | None) -> Headline
             notices.append(
                 Notice(
                     "bad",
-                    f"The refined responses y* are not better than the responses y they replace: {text}. What "
-                    "the policy learned from these pairs is not what the feedback asked for.",
+                    f"The refined responses y* are not better than the responses y they replace: {text}. The pairs "
+                    "do not carry what the feedback asked for.",
                 )
             )
         elif refinement.difference.low is not None and refinement.difference.low <= 0:
