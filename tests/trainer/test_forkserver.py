@@ -195,7 +195,9 @@ def test_children_of_a_server_that_imported_torch_compute_on_two_threads() -> No
         assert client.log.read_text() == "threads 2 sum 1200.0\n" * 2
 
 
-@pytest.mark.parametrize("line", [b"", b"not json", b"[]", b'{"stage": "a"}', b'{"stage": 1, "log": "b"}', b'{"signal": "HUP"}'])
+@pytest.mark.parametrize(
+    "line", [b"", b"not json", b"[]", b'{"stage": "a"}', b'{"stage": 1, "log": "b"}', b'{"signal": "HUP"}']
+)
 def test_other_requests_are_refused(line: bytes) -> None:
     with pytest.raises(ProtocolError, match="found"):
         parse_request(line)
