@@ -33,7 +33,7 @@ from boresight_trainer.data.instructions.rows import Answer
 from boresight_trainer.data.instructions.topics import FORMS, topics
 from boresight_trainer.data.instructions.verifiers import verify
 
-SMALL = Counts(warm_start=30, feedback=40, prompts=40, holdout=20, evaluation=40, never_trained=12)
+SMALL = Counts(warm_start=30, plain=10, feedback=40, prompts=40, holdout=20, evaluation=40, never_trained=12)
 
 
 class Echo:
@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
 def test_rows_are_as_many_as_asked_for(data: dict[str, list[dict[str, Any]]]) -> None:
     counts = {name: len(rows) for name, rows in data.items() if name != "preferences.jsonl"}
     assert counts == {
-        "warm_start.jsonl": 30, "feedback.jsonl": 40, "prompts.jsonl": 40, "holdout.jsonl": 20, "eval.jsonl": 52,
+        "warm_start.jsonl": 40, "feedback.jsonl": 40, "prompts.jsonl": 40, "holdout.jsonl": 20, "eval.jsonl": 52,
     }  # fmt: skip
     assert 0 < len(data["preferences.jsonl"]) <= 40
 
@@ -147,7 +147,7 @@ def test_an_eval_slice_has_kinds_that_no_training_file_has(data: dict[str, list[
 def test_dialogues_go_from_a_failing_answer_over_feedback_to_an_edited_one(
     data: dict[str, list[dict[str, Any]]],
 ) -> None:
-    for row in data["warm_start.jsonl"]:
+    for row in data["warm_start.jsonl"][:30]:
         user, response, request, refined = (message["content"] for message in row["messages"])
         assert [message["role"] for message in row["messages"]] == ["user", "assistant", "user", "assistant"]
         assert not all(verify(row["constraints"], response))
@@ -159,9 +159,21 @@ def test_dialogues_go_from_a_failing_answer_over_feedback_to_an_edited_one(
 
 def test_refinement_dialogues_use_the_words_of_the_manifests_template() -> None:
     templates = options().templates.model_copy(update={"refinement_request": "({critique}) Again!"})
-    rows = make_all(options(templates=templates), Echo())["warm_start.jsonl"]
+    rows = make_all(options(templates=templates), Echo())["warm_start.jsonl"][:30]
     assert all(row["messages"][2]["content"].startswith("(##Critique: ") for row in rows)
     assert all(row["messages"][2]["content"].endswith(") Again!") for row in rows)
+
+
+def test_plain_rows_are_the_models_own_answers_to_prompts_without_constraints(
+    data: dict[str, list[dict[str, Any]]],
+) -> None:
+    plain = data["warm_start.jsonl"][30:]
+    assert len(plain) == 10
+    for row in plain:
+        user, response = (message["content"] for message in row["messages"])
+        assert row["constraints"] == []
+        assert user.endswith(f"{row['meta']['topic']}.")
+        assert any(keyword in response.casefold() for keyword in row["meta"]["keywords"])
 
 
 def test_half_of_the_feedback_is_on_satisfied_answers_edited_by_rule_where_the_model_fails() -> None:
@@ -169,7 +181,9 @@ def test_half_of_the_feedback_is_on_satisfied_answers_edited_by_rule_where_the_m
         def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
             return [Answer("It is great, and not wide.", True) for _ in requests]
 
-    rows = make_all(options("exclamation,upper_case", counts=replace(SMALL, warm_start=0)), Fails())["feedback.jsonl"]
+    rows = make_all(options("exclamation,upper_case", counts=replace(SMALL, warm_start=0, plain=0)), Fails())[
+        "feedback.jsonl"
+    ]
     verdicts = [all(verify(row["constraints"], row["response"])) for row in rows]
     for kind in ("exclamation", "upper_case"):
         of_kind = [ok for row, ok in zip(rows, verdicts, strict=True) if row["constraints"][0]["kind"] == kind]
@@ -179,7 +193,7 @@ def test_half_of_the_feedback_is_on_satisfied_answers_edited_by_rule_where_the_m
 
 
 def test_feedback_on_an_answer_that_no_rule_can_edit_is_on_the_sampled_one() -> None:
-    rows = make_all(options("min_words", counts=replace(SMALL, warm_start=0)), Echo())["feedback.jsonl"]
+    rows = make_all(options("min_words", counts=replace(SMALL, warm_start=0, plain=0)), Echo())["feedback.jsonl"]
     assert all("edited" not in row["meta"] for row in rows)
 
 
@@ -193,7 +207,7 @@ def test_dialogues_are_about_their_topic_short_and_end() -> None:
 
             return [ramble(number, request.prompt.split(".")[0]) for number, request in enumerate(requests)]
 
-    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=5)), Rambles())["warm_start.jsonl"]
+    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=5, plain=0)), Rambles())["warm_start.jsonl"]
     assert {row["messages"][1]["content"] for row in rows} == {
         row["messages"][0]["content"].split(".")[0] + "." for row in rows
     }
@@ -210,7 +224,9 @@ def test_finished_answers_are_preferred_over_cut_ones() -> None:
             said = {"0": ("Cut!", False), "1": ("Good!", True), "2": ("cut", False), "3": ("Bad.", True)}
             return [Answer(*said[request.id[-1]]) for request in requests]
 
-    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=0)), CutFirst())["preferences.jsonl"]
+    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=0, plain=0)), CutFirst())[
+        "preferences.jsonl"
+    ]
     assert {(row["chosen"], row["rejected"]) for row in rows} == {("Good!", "Bad.")}
 
 
@@ -237,7 +253,9 @@ def test_more_rows_than_there_are_prompts_are_refused() -> None:
 
 
 def test_answers_that_no_rule_can_edit_are_too_few() -> None:
-    with pytest.raises(StageFailure, match="found 0 answers that a rule can edit, expected 30"):
+    with pytest.raises(
+        StageFailure, match="--warm-start: found 0 answers that can serve as demonstrations, expected 30"
+    ):
         make_all(options("min_words"), Echo())
 
 
@@ -263,18 +281,29 @@ def test_the_manifest_says_how_the_files_came_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(model_answers, "open_model", lambda *_, **__: Echo())
-    arguments = ["--seed", "7", "--kinds", "simple", "--answers-from", "embedded://tiny", "--warm-start", "20"]
+    arguments = [
+        "--seed",
+        "7",
+        "--kinds",
+        "simple",
+        "--answers-from",
+        "embedded://tiny",
+        "--warm-start",
+        "20",
+        "--plain",
+        "10",
+    ]
     assert run(*arguments, "--out", str(tmp_path / "a"), "--system-prompt", "Be brief, please.") == 0
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert manifest["model"]["digest"].startswith("sha256:")
-    assert manifest["files"]["warm_start.jsonl"]["rows"] == 20
+    assert manifest["files"]["warm_start.jsonl"]["rows"] == 30
     command = shlex.split(manifest["command"])
     assert command[:4] == ["boresight", "data", "make", "instructions"]
     assert str(tmp_path) not in manifest["command"]
     assert run(*command[4:], "--out", str(tmp_path / "b")) == 0
     for name in (*manifest["files"], "manifest.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert "20 rows" in capsys.readouterr().out
+    assert "30 rows" in capsys.readouterr().out
 
 
 def test_without_a_model_prompts_and_evaluation_are_made_and_it_says_so(

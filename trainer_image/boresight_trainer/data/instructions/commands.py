@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _COUNTS = {
     "warm_start": "refinement dialogues in warm_start.jsonl",
+    "plain": "answers to prompts without constraints in warm_start.jsonl",
     "feedback": "rows in feedback.jsonl",
     "prompts": "rows in prompts.jsonl",
     "preferences": "prompts of prompts.jsonl that preferences.jsonl is sampled for",

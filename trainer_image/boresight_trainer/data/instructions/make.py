@@ -16,19 +16,21 @@ from ..seeds import derive_seed
 from .compose import Composer, Instruction
 from .constraint import InstructionKind, Split
 from .registry import KINDS, NEVER_TRAINED, SIMPLE, SIMPLE_NEVER_TRAINED, kinds_named
-from .rows import Answer, Row, feedback_row, preference_row, prompt_row, warm_start_row
+from .rows import Answer, Row, feedback_row, plain_row, preference_row, prompt_row, warm_start_row
 
 TRAINED_SLICE = "trained kinds"
 UNSEEN_SLICE = "kinds never trained"
-_SPARE_DIALOGUES = 2
-"""Instructions drawn per refinement dialogue: not every answer fails, and not every one can be edited by rule."""
+_SPARE = 3
+"""Instructions drawn per demonstration: not every answer fails, ends, is on its topic, or can be edited by rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Rows of each file."""
 
-    warm_start: int = 160
+    warm_start: int = 96
+    plain: int = 32
+    """Prompts without constraints in the warm start, answered by the model itself, so that it does not unlearn that."""
     feedback: int = 160
     prompts: int = 160
     preferences: int = 160
@@ -102,7 +104,7 @@ def make_all(options: Options, source: AnswerSource) -> dict[str, list[Row]]:
     drawn = _Drawn.of(options)
     sampled = _sample(options, drawn, source)
     files = {
-        "warm_start.jsonl": _warm_start_rows(options, drawn.warm_start, sampled),
+        "warm_start.jsonl": _warm_start_rows(options, drawn, sampled),
         "feedback.jsonl": _feedback_rows("feedback", drawn.feedback, sampled),
         "prompts.jsonl": drawn.prompt_rows(),
         "preferences.jsonl": _preference_rows(drawn.prompts[: options.counts.preferences], sampled),
@@ -119,9 +121,10 @@ class _Drawn:
     prompts: list[Instruction]
     evaluation: list[Instruction]
     never_trained: list[Instruction]
-    warm_start: list[Instruction]
     feedback: list[Instruction]
     holdout: list[Instruction]
+    warm_start: list[Instruction]
+    plain: list[Instruction]
 
     @classmethod
     def of(cls, options: Options) -> _Drawn:
@@ -137,9 +140,14 @@ class _Drawn:
             prompts=draw("prompts", counts.prompts, Split.TRAIN),
             evaluation=draw("evaluation", counts.evaluation, Split.EVALUATION),
             never_trained=draw("never-trained", counts.never_trained, Split.EVALUATION, options.never_trained),
-            warm_start=draw("warm-start", counts.warm_start * _SPARE_DIALOGUES, Split.TRAIN),
             feedback=draw("feedback", counts.feedback, Split.TRAIN),
             holdout=draw("holdout", counts.holdout, Split.EVALUATION),
+            warm_start=draw("warm-start", counts.warm_start * _SPARE, Split.TRAIN),
+            plain=composer.plain(
+                counts.plain * _SPARE,
+                split=Split.TRAIN,
+                rng=Random(derive_seed(options.seed, "instructions", "plain", 0)),
+            ),
         )
 
     def prompt_rows(self) -> list[Row]:
@@ -160,6 +168,7 @@ def _sample(options: Options, drawn: _Drawn, source: AnswerSource) -> dict[str, 
             (drawn.feedback, 1),
             (drawn.holdout, 1),
             (drawn.warm_start, 1),
+            (drawn.plain, 1),
             (drawn.prompts[: options.counts.preferences], options.samples),
         )
         for each in part
@@ -171,22 +180,30 @@ def _sample(options: Options, drawn: _Drawn, source: AnswerSource) -> dict[str, 
     return answers
 
 
-def _warm_start_rows(options: Options, drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:
-    """As many dialogues of every kind as there are; where a kind runs out, more of the others."""
-    wanted, made = options.counts.warm_start, dict[str, list[Row]]()
-    for number, each in enumerate(drawn):
+def _warm_start_rows(options: Options, drawn: _Drawn, sampled: dict[str, list[Answer]]) -> list[Row]:
+    """Refinement dialogues (kinds take turns; where one runs out, there are more of the others), then plain rows."""
+    made = dict[str, list[Row]]()
+    for number, each in enumerate(drawn.warm_start):
         row = warm_start_row(_row_id("warm-start", number), each, sampled[each.prompt][0], options.templates)
         if row is not None:
             made.setdefault(each.kinds[0], []).append(row)
-    turns = zip_longest(*made.values())
-    rows = [row for turn in turns for row in turn if row is not None][:wanted]
+    dialogues = [row for turn in zip_longest(*made.values()) for row in turn if row is not None]
+    answered = (
+        plain_row(_row_id("plain", number), each, sampled[each.prompt][0]) for number, each in enumerate(drawn.plain)
+    )
+    plain = [row for row in answered if row is not None]
+    counts = options.counts
+    return _first(dialogues, counts.warm_start, "--warm-start") + _first(plain, counts.plain, "--plain")
+
+
+def _first(rows: list[Row], wanted: int, option: str) -> list[Row]:
     if len(rows) < wanted:
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
-            f"found {len(rows)} answers that a rule can edit, expected {wanted}; ask for fewer rows (--warm-start) or "
-            "kinds that rules can follow (--kinds)",
+            f"{option}: found {len(rows)} answers that can serve as demonstrations, expected {wanted}; ask for fewer "
+            "rows, or for kinds that rules can follow (--kinds)",
         )
-    return rows
+    return rows[:wanted]
 
 
 def _feedback_rows(name: str, drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:

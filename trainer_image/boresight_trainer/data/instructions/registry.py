@@ -63,7 +63,6 @@ NEVER_TRAINED: frozenset[str] = frozenset(
     {
         "last_word",
         "bracketed",
-        "label",
         "title_case",
         "question",
         "postscript",
@@ -80,7 +79,7 @@ SIMPLE: tuple[str, ...] = (
     "signature",
     "required_word",
     "lower_case",
-    "upper_case",
+    "label",
     "quoted",
     "exclamation",
     "no_commas",
@@ -88,7 +87,7 @@ SIMPLE: tuple[str, ...] = (
 )
 """Ten kinds that a model of a hundred million parameters can learn in minutes, with answers of one sentence."""
 
-SIMPLE_NEVER_TRAINED: tuple[str, ...] = ("last_word", "bracketed", "label", "question")
+SIMPLE_NEVER_TRAINED: tuple[str, ...] = ("last_word", "bracketed", "postscript", "question")
 """What the simple kinds are extended by in evaluation."""
 
 

@@ -83,6 +83,15 @@ def warm_start_row(row_id: str, instruction: Instruction, answer: Answer, templa
     return {"id": row_id, "messages": turns, "constraints": _constraints(instruction), "meta": _meta(instruction)}
 
 
+def plain_row(row_id: str, instruction: Instruction, answer: Answer) -> Row | None:
+    """(x, y) without a constraint, y as the model says it. None unless it is on its topic and short."""
+    response = _shortened(answer)
+    if instruction.topic is None or not instruction.topic.named_in(response):
+        return None
+    turns = [{"role": "user", "content": instruction.prompt}, {"role": "assistant", "content": response}]
+    return {"id": row_id, "messages": turns, "constraints": [], "meta": _meta(instruction)}
+
+
 def preference_row(row_id: str, instruction: Instruction, answers: Sequence[Answer]) -> Row | None:
     """(x, y+, y-): two sampled answers, one satisfies all constraints and one does not. None without such two."""
     chosen, rejected = _choose(instruction, answers, True).text, _choose(instruction, answers, False).text
