@@ -13,6 +13,7 @@ from boresight.local.attempt import AttemptFolder, Process
 from boresight.local.planning import Manifest, read_manifest
 from boresight_api.artifact import ArtifactKind, ArtifactManifest
 from boresight_api.base import semantic_form
+from boresight_api.execution import Prepare, Stage
 from boresight_api.manifest import parse_manifest
 from boresight_api.outcome import (
     ExitCode,
@@ -26,7 +27,6 @@ from boresight_api.outcome import (
     exit_code_of,
 )
 from boresight_api.plan import plan, sources
-from boresight_api.stages import Prepare, Stage
 from boresight_trainer.store.file import FileStore, describe_files
 from boresight_trainer.store.pins import pin
 

@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from boresight_api.stages import DataFormat, DataInput, HoldoutSplit
+from boresight_api.enums import DataFormat
+from boresight_api.stages import DataInput, HoldoutSplit
 from boresight_trainer.data.mixture import Rows
 
 Row = Mapping[str, Any]

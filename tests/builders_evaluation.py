@@ -8,17 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from boresight_api.stages import (
-    DataFormat,
-    DataInput,
-    EvaluateConfig,
-    ModelInput,
-    NamedModel,
-    Sampling,
-    SuiteConfig,
-    SuiteName,
-    Task,
-)
+from boresight_api.enums import DataFormat, SuiteName, Task
+from boresight_api.stages import DataInput, EvaluateConfig, ModelInput, NamedModel, Sampling, SuiteConfig
 from boresight_trainer.data.records import Message, Prompt
 from boresight_trainer.evaluation.suite import Answer, Ask, Bench, ScoringItem, prompt_key
 

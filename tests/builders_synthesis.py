@@ -6,18 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from boresight_api.stages import (
-    DataFormat,
-    DataInput,
-    Execution,
-    ModelInput,
-    RunReference,
-    Sampling,
-    Stage,
-    SynthesisConfig,
-    Task,
-    stage_key,
-)
+from boresight_api.enums import DataFormat, Task
+from boresight_api.execution import Execution, RunReference, Stage
+from boresight_api.stages import DataInput, ModelInput, Sampling, SynthesisConfig, stage_key
 from boresight_trainer.generation.generator import Generation, GenerationRequest
 from boresight_trainer.models import embedded
 from boresight_trainer.models.chat import ChatTokenizer

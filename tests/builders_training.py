@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from boresight_api.stages import LoRA, Training, Tuning
+from boresight_api.enums import Tuning
+from boresight_api.stages import LoRA, Training
 from boresight_trainer.engine.loop import Limits, Trainer
 from boresight_trainer.engine.lora import prepare_parameters
 from boresight_trainer.engine.objective import SftObjective

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .enums import TrustRemoteCode
 from .pins import Pin, Source, source_id
 from .sources import DataSource, JudgeSource, ModelSource
-from .stages import DataInput, ModelInput, TrustRemoteCode
+from .stages import DataInput, ModelInput
 
 _TAGS = "artifact://tags/"
 

@@ -12,11 +12,11 @@ from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
 from .base import API_VERSION, DECIMAL_PATTERN, DIGEST_PATTERN, NAME_PATTERN, Contract, list_keys, models_in
+from .enums import Task
 from .kinds import KINDS, AlignmentRun, EvalRun, FeedbackSynthesis, Run
 from .kubernetes import LABEL_KEY_PATTERN, LABEL_VALUE_PATTERN, OBJECT_NAME_PATTERN, QUANTITY_PATTERN
 from .problems import ManifestError, Problem, closest
 from .sources import LIMIT_PATTERN, SOURCE_URI_PATTERN
-from .stages import Task
 
 TASK_ABBREVIATIONS = {
     "".join(word if word == "To" else word[0] for word in re.findall("[A-Z][a-z]+", task)).replace(

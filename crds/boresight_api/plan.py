@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from .base import Contract, canonical_json, sha256_hex
 from .compute import Compute, StageCompute
+from .enums import SftTarget, SuiteName
 from .inputs import SourceBook
 from .kinds import AlignmentRun, EvalRun, FeedbackSynthesis, Run
 from .pins import MAX_SOURCES, Pin, Source
@@ -29,9 +30,7 @@ from .stages import (
     ModelInput,
     NamedModel,
     SftConfig,
-    SftTarget,
     SuiteConfig,
-    SuiteName,
     SynthesisConfig,
     inputs_of,
     stage_key,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .enums import DataFormat, Task
 from .kinds import AlignmentRun, EvalRun, FeedbackSynthesis, Run
 from .problems import PlanError, Problem
 from .recipe import NEWEST, RECIPES, Defaults, Recipe
 from .spec import baseline_name
-from .stages import DataFormat, Task
 
 Document = dict[str, Any]
 

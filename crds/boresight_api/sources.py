@@ -19,9 +19,9 @@ from .base import (
     rules,
     semantic,
 )
+from .enums import DataFormat, TrustRemoteCode
 from .kubernetes import ObjectName
 from .pins import Revision
-from .stages import DataFormat, TrustRemoteCode
 
 SOURCE_URI_PATTERN = (
     r"^((hf|s3|pvc|embedded)://[^\x00-\x20\x7f]+"

@@ -9,9 +9,9 @@ from pydantic import StringConstraints, model_validator
 
 from .base import Contract, Percent, StoreUri, operational, rules, semantic
 from .compute import Compute
+from .enums import Task
 from .kubernetes import ObjectName
 from .sources import DataSource, HoldoutSplitSpec, JudgeSource, ModelSource, NamedModelSource, Url
-from .stages import Task
 from .training import (
     SUITE_LABELS_ARE_UNIQUE,
     EvaluationSpec,

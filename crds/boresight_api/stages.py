@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field
 
 from .artifact import key_of
 from .base import (
-    API_VERSION,
     Contract,
     DecimalNumber,
     Digest,
@@ -23,122 +21,31 @@ from .base import (
     LongText,
     ModelLabel,
     ShortText,
-    StoreUri,
     SuiteLabel,
     Uri,
     operational,
     semantic,
     semantic_form,
 )
-from .pins import MAX_SOURCES, Pin, Revision
+from .enums import (
+    Acceptance,
+    DataFormat,
+    DPOLoss,
+    Engine,
+    ExportForm,
+    FilterAction,
+    LearningRateSchedule,
+    LoRALayers,
+    Precision,
+    RefineFrom,
+    SftTarget,
+    SuiteName,
+    Task,
+    TrustRemoteCode,
+    Tuning,
+)
+from .pins import Revision
 from .recipe import CRITIQUE_REQUEST, REFINEMENT_REQUEST
-
-
-class Task(StrEnum):
-    """What goes in and what comes out."""
-
-    TEXT_TO_TEXT = "TextToText"
-    TEXT_IMAGE_TO_TEXT = "TextImageToText"
-    TEXT_IMAGE_TO_TEXT_IMAGE = "TextImageToTextImage"
-    TEXT_TO_IMAGE = "TextToImage"
-    TEXT_AUDIO_TO_TEXT = "TextAudioToText"
-    TEXT_TO_AUDIO = "TextToAudio"
-    TEXT_TO_VIDEO = "TextToVideo"
-    TEXT_VIDEO_TO_TEXT = "TextVideoToText"
-
-
-class DataFormat(StrEnum):
-    """How rows of a data source are read."""
-
-    ALIGN_ANYTHING = "AlignAnything"
-    JSONL = "Jsonl"
-
-
-class TrustRemoteCode(StrEnum):
-    """Whether a model's own Python code may run."""
-
-    NEVER = "Never"
-    ALWAYS = "Always"
-
-
-class Tuning(StrEnum):
-    """Which parameters train."""
-
-    LORA = "LoRA"
-    FULL = "Full"
-
-
-class LoRALayers(StrEnum):
-    """Which decoder layers carry adapters; fewer layers at the top make the backward pass shorter."""
-
-    ALL = "All"
-    UPPER_HALF = "UpperHalf"
-    UPPER_THIRD = "UpperThird"
-
-
-class LearningRateSchedule(StrEnum):
-    """Shape of the learning rate after warm-up."""
-
-    COSINE = "Cosine"
-    LINEAR = "Linear"
-    CONSTANT = "Constant"
-
-
-class Precision(StrEnum):
-    """Compute precision. Auto: BF16 with FP32 master weights on a GPU, FP32 on a CPU."""
-
-    AUTO = "Auto"
-    FP32 = "FP32"
-    BF16 = "BF16"
-
-
-class ExportForm(StrEnum):
-    """What a model artifact holds: merged weights, or the adapter beside its base's digest."""
-
-    MERGED = "Merged"
-    ADAPTER = "Adapter"
-
-
-class Engine(StrEnum):
-    """What generates."""
-
-    TRANSFORMERS = "Transformers"
-    VLLM = "VLLM"
-
-
-class RefineFrom(StrEnum):
-    """What the initial model sees when it refines: (x, y, c) or (x, c)."""
-
-    RESPONSE_AND_CRITIQUE = "ResponseAndCritique"
-    CRITIQUE = "Critique"
-
-
-class DPOLoss(StrEnum):
-    """Preference losses over the same scores."""
-
-    SIGMOID = "Sigmoid"
-    IPO = "IPO"
-    HINGE = "Hinge"
-    ROBUST = "Robust"
-    SIMPO = "SimPO"
-    RPO = "RPO"
-
-
-class SftTarget(StrEnum):
-    """What the scored turn is: the answer to a prompt, or the critique of an answer."""
-
-    RESPONSE = "Response"
-    CRITIQUE = "Critique"
-
-
-class SuiteName(StrEnum):
-    """Evaluation suites."""
-
-    HOLDOUT = "Holdout"
-    VERIFIABLE = "Verifiable"
-    PAIRWISE = "Pairwise"
-    AMU = "AMU"
-    AMG = "AMG"
 
 
 class Input(Contract):
@@ -260,21 +167,6 @@ class Sampling(Contract):
     """1 is off (arXiv 1909.05858)."""
     max_tokens: int = semantic(512, ge=1, le=65_536)
     """Longest output; an output cut here is marked as such."""
-
-
-class FilterAction(StrEnum):
-    """What a filter does with an item it matches. Both count it."""
-
-    DROP = "Drop"
-    KEEP = "Keep"
-
-
-class Acceptance(StrEnum):
-    """An optional test that y* must pass against y; off unless the manifest asks."""
-
-    NONE = "None"
-    VERIFIER = "Verifier"
-    JUDGE = "Judge"
 
 
 class Filters(Contract):
@@ -497,90 +389,3 @@ def inputs_of(value: object, role: str = "") -> Iterator[tuple[str, Input]]:
 def stage_key(config: AnyConfig, version: int) -> str:
     """The input-addressed key of a stage."""
     return key_of(config.recipe, version, semantic_form(config))
-
-
-class RunReference(Contract):
-    """The object a stage belongs to."""
-
-    kind: ShortText = operational()
-    """AlignmentRun, FeedbackSynthesis or EvalRun."""
-    namespace: ShortText = operational("default")
-    """Namespace."""
-    name: ShortText = operational()
-    """Name."""
-    uid: ShortText = operational()
-    """UID; locally a hash of the manifest's path."""
-
-
-LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
-
-
-class Execution(Contract):
-    """Where and how a stage runs. Nothing here enters a key."""
-
-    storage: StoreUri = operational()
-    """Root of the store, such as ``file:///home/me/.local/share/boresight/store``."""
-    attempt: int = operational(1, ge=1)
-    """Number of this attempt."""
-    token_budget: int | Literal["Auto"] = operational("Auto")
-    """Tokens of one micro-batch; Auto chooses from the memory plan."""
-    token_budget_halvings: int = operational(0, ge=0, le=8)
-    """How often the budget is halved: once after an attempt ran out of memory. Same steps, same key."""
-    threads: int | None = operational(None, ge=1)
-    """CPU threads; absent: all cores."""
-    checkpoint_every_seconds: int = operational(600, ge=1)
-    """Longest time between checkpoints."""
-    checkpoints_keep: int = operational(2, ge=1)
-    """How many checkpoints stay."""
-    grace_period_seconds: int = operational(30, ge=1)
-    """From SIGTERM to SIGKILL."""
-    progress_port: int | None = operational(None, ge=0, le=65535)
-    """Port of /metrics and /progress; 0: any free port; absent: none."""
-    progress_file: LocalPath | None = operational(None)
-    """Local runs: file that is replaced with the /progress document whenever it changes."""
-    outcome_file: LocalPath = operational("/dev/termination-log")
-    """Where the outcome is written."""
-    log_every_steps: int = operational(1, ge=1)
-    """Host syncs happen only on these steps."""
-
-
-class Stage(Contract):
-    """``stage.json``: one stage, complete."""
-
-    api_version: Literal["boresight.dev/v1alpha1"] = operational(API_VERSION)
-    """Version of this document."""
-    kind: Literal["Stage"] = operational("Stage")
-    """Always Stage."""
-    run: RunReference = operational()
-    """Whose stage."""
-    name: ShortText = operational()
-    """warm-start, feedback-model, synthesis, policy or evaluation."""
-    recipe_version: int = operational(ge=1)
-    """Version of the recipe that the configuration names."""
-    key: Key = operational()
-    """The key the plan computed; the trainer recomputes it and refuses if it differs."""
-    config: StageConfig = operational()
-    """What to compute."""
-    execution: Execution = operational()
-    """Where and how."""
-
-
-class Prepare(Contract):
-    """``prepare.json``: the stage before all others, which has no key. Its outcome carries a ``PrepareReport``.
-
-    It parses the manifest, pins what is not pinned, makes the plan, checks the data that the plan reads, probes the
-    store, and says which of the plan's artifacts and checkpoints exist.
-    """
-
-    api_version: Literal["boresight.dev/v1alpha1"] = operational(API_VERSION)
-    """Version of this document."""
-    kind: Literal["Prepare"] = operational("Prepare")
-    """Always Prepare."""
-    run: RunReference = operational()
-    """Whose stage."""
-    manifest: dict[str, JsonValue] = operational()
-    """The run: ``apiVersion``, ``kind``, ``metadata`` and ``spec``, as ``parse_manifest`` takes it."""
-    pins: tuple[Pin, ...] = operational((), max_length=MAX_SOURCES)
-    """Pins of an earlier ``prepare`` that still hold; their sources are verified, not pinned anew."""
-    execution: Execution = operational()
-    """Where and how."""

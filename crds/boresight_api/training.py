@@ -17,8 +17,7 @@ from .base import (
     semantic,
 )
 from .compute import StageCompute
-from .sources import DataSource, HoldoutSplitSpec, JudgeSource, ModelSource
-from .stages import (
+from .enums import (
     Acceptance,
     DPOLoss,
     Engine,
@@ -31,6 +30,7 @@ from .stages import (
     SuiteName,
     Tuning,
 )
+from .sources import DataSource, HoldoutSplitSpec, JudgeSource, ModelSource
 
 
 class LoRASpec(Contract):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from boresight_api.enums import LoRALayers, Tuning
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import LoRA, LoRALayers, Tuning
+from boresight_api.stages import LoRA
 from boresight_trainer.engine import checkpoint
 from boresight_trainer.engine.loop import Schedule, Trainer
 from boresight_trainer.telemetry.stop import StopFlag

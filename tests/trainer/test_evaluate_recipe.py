@@ -12,19 +12,10 @@ from typing import Any
 import pytest
 import torch
 from boresight_api.artifact import ArtifactKind, ArtifactManifest
+from boresight_api.enums import SuiteName
+from boresight_api.execution import Execution, RunReference, Stage
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import (
-    EvaluateConfig,
-    Execution,
-    HoldoutSplit,
-    ModelInput,
-    NamedModel,
-    RunReference,
-    Sampling,
-    Stage,
-    SuiteName,
-    stage_key,
-)
+from boresight_api.stages import EvaluateConfig, HoldoutSplit, ModelInput, NamedModel, Sampling, stage_key
 from boresight_trainer import stage
 from boresight_trainer.evaluation import models as evaluation_models
 from boresight_trainer.evaluation.models import ModelShelf, sample_of

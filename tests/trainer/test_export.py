@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from boresight_api.enums import ExportForm, Precision
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import ExportForm, Input, ModelInput, Precision
+from boresight_api.stages import Input, ModelInput
 from boresight_trainer.data.records import Message
 from boresight_trainer.models import export
 from boresight_trainer.models.attention import plain_attention

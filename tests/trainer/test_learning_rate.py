@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from boresight_api.stages import LearningRateSchedule, Training
+from boresight_api.enums import LearningRateSchedule
+from boresight_api.stages import Training
 from boresight_trainer.engine.learning_rate import learning_rate
 from hypothesis import given
 from hypothesis import strategies as st

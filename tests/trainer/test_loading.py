@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from boresight_api.enums import Precision
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import Precision
 from boresight_trainer.models.attention import PACKED
 from boresight_trainer.models.loading import choose_dtype, load_causal_lm
 from safetensors.torch import load_file, save_file

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from boresight_api.stages import DPOLoss
+from boresight_api.enums import DPOLoss
 from boresight_trainer.models.attention import PACKED
 from boresight_trainer.models.batch import Sample, build_pack
 from boresight_trainer.models.scorer import Scorer

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from boresight_api.enums import Tuning
 from boresight_api.outcome import StageFailure
-from boresight_api.stages import DPOOptions, Tuning
+from boresight_api.stages import DPOOptions
 from boresight_trainer.engine.loop import Schedule
 from boresight_trainer.engine.lora import prepare_parameters
 from boresight_trainer.engine.objective import DpoObjective

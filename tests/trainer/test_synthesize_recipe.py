@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boresight_api.enums import Acceptance, RefineFrom
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import Acceptance, Filters, RefineFrom, Sampling
+from boresight_api.stages import Filters, Sampling
 from boresight_trainer import stage
 from boresight_trainer.data.pairs import read_pairs
 from boresight_trainer.data.records import Message

@@ -26,11 +26,11 @@ from boresight_api.base import (
     semantic,
     semantic_form,
 )
+from boresight_api.execution import Prepare, Stage
 from boresight_api.kinds import KINDS
 from boresight_api.outcome import Outcome
 from boresight_api.recipe import RECIPES
 from boresight_api.spec import AlignmentRunSpec, EvalRunSpec, FeedbackSynthesisSpec
-from boresight_api.stages import Prepare, Stage
 from builders_manifests import (
     DIGEST,
     GOLDEN,

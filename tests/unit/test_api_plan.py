@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from boresight_api.base import Contract, FieldClass, field_class
+from boresight_api.enums import SftTarget
 from boresight_api.kinds import AlignmentRun
 from boresight_api.manifest import parse_manifest
 from boresight_api.pins import Pin
@@ -18,7 +19,6 @@ from boresight_api.stages import (
     EvaluateConfig,
     HoldoutSplit,
     SftConfig,
-    SftTarget,
     SynthesisConfig,
     inputs_of,
     stage_key,

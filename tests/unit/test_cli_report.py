@@ -16,8 +16,8 @@ from boresight.report.examples import chosen, final_examples, synthesis_examples
 from boresight.report.headline import Refinement, Share, headline, percent, points
 from boresight.report.write import write_report
 from boresight.results import parse_results
+from boresight_api.execution import Stage
 from boresight_api.outcome import FailureClass, Outcome, OutcomeStatus
-from boresight_api.stages import Stage
 from boresight_trainer.store.file import FileStore
 from builders_cli import AttemptFolder, FakeLauncher, FakeProcess, Process, a_manifest, a_results_document, fails, leave
 from builders_cli import publish as publish_artifact

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boresight_api.enums import DataFormat, Task
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import DataFormat, Task
 from boresight_trainer.data.align_anything import SUBSETS, AlignAnythingFormat, NoPair
 from boresight_trainer.data.mixture import load_demonstrations, load_feedback, load_preferences, load_prompts
 from boresight_trainer.data.records import Modality

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boresight_api.enums import DataFormat
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import DataFormat, HoldoutSplit
+from boresight_api.stages import HoldoutSplit
 from boresight_trainer.data.mixture import (
     load_demonstrations,
     load_feedback,

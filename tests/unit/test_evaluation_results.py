@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from boresight_api.artifact import ArtifactKind, ArtifactManifest
 from boresight_api.base import semantic_form
+from boresight_api.enums import Engine, SuiteName, Task
 from boresight_api.outcome import MAX_OUTCOME_METRICS, FailureClass, Metric, StageFailure, SuiteResult
-from boresight_api.stages import Engine, ModelInput, NamedModel, SuiteName, Task
+from boresight_api.stages import ModelInput, NamedModel
 from boresight_trainer.evaluation import results
 from boresight_trainer.evaluation.build import check
 from boresight_trainer.evaluation.journal import Journal, batch_name

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boresight_api.execution import Execution, Prepare, RunReference
 from boresight_api.manifest import parse_manifest
 from boresight_api.outcome import ExitCode, FailureClass, Outcome, PrepareReport, StageFailure, StageState
 from boresight_api.pins import Pin, source_id
 from boresight_api.plan import plan
-from boresight_api.stages import Execution, Prepare, RunReference
 from boresight_trainer.models import embedded
 from boresight_trainer.recipes.prepare import prepare, run_prepare
 from boresight_trainer.store.file import FileStore

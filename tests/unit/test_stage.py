@@ -10,20 +10,10 @@ from pathlib import Path
 
 import pytest
 from boresight_api.artifact import ArtifactKind
+from boresight_api.enums import SftTarget, Task, Tuning
+from boresight_api.execution import Execution, RunReference, Stage
 from boresight_api.outcome import MAX_OUTCOME_BYTES, ExitCode, FailureClass, Metric, StageFailure
-from boresight_api.stages import (
-    DataInput,
-    Execution,
-    ModelInput,
-    RunReference,
-    SftConfig,
-    SftTarget,
-    Stage,
-    Task,
-    Training,
-    Tuning,
-    stage_key,
-)
+from boresight_api.stages import DataInput, ModelInput, SftConfig, Training, stage_key
 from boresight_trainer import main, stage
 from boresight_trainer.stage import StageContext, StageResult
 from boresight_trainer.store.file import FileStore

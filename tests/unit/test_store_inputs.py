@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from boresight_api.enums import DataFormat
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.pins import source_id
-from boresight_api.stages import DataFormat, DataInput, Input
+from boresight_api.stages import DataInput, Input
 from boresight_trainer.models import embedded
 from boresight_trainer.store import digests, hub
 from boresight_trainer.store.digests import DigestCache, content_digest, file_digest, files_of

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from boresight_api.stages import FilterAction, Filters
+from boresight_api.enums import FilterAction
+from boresight_api.stages import Filters
 from boresight_trainer.data.filters import (
     KEPT,
     Candidate,

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boresight_api.execution import Stage
 from boresight_api.outcome import ExitCode, FailureClass, Outcome, StageFailure, exit_code_of
-from boresight_api.stages import Stage
 from pydantic import ValidationError
 
 from . import stage as stages

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from boresight_api.stages import DPOLoss
+from boresight_api.enums import DPOLoss
 from torch import Tensor
 from torch.nn import functional
 

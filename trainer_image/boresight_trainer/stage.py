@@ -15,6 +15,7 @@ from typing import Any
 
 from boresight_api.artifact import ArtifactKind, ArtifactManifest, Parent, SourceRecord
 from boresight_api.base import semantic_form
+from boresight_api.execution import Stage
 from boresight_api.outcome import (
     MAX_OUTCOME_RESULTS,
     FailureClass,
@@ -26,7 +27,7 @@ from boresight_api.outcome import (
     SuiteResult,
     message_text,
 )
-from boresight_api.stages import Stage, inputs_of, stage_key
+from boresight_api.stages import inputs_of, stage_key
 
 from .store.file import FileStore, describe_files
 from .store.inputs import Inputs

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from boresight_api.execution import Execution, Prepare, RunReference, Stage
 from boresight_api.pins import Pin
 from boresight_api.plan import PlannedStage
-from boresight_api.stages import Execution, Prepare, RunReference, Stage
 
 from .attempt import AttemptFolder
 from .planning import Manifest

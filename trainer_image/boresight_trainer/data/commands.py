@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from boresight_api.enums import DataFormat
 from boresight_api.outcome import ExitCode
-from boresight_api.stages import DataFormat, DataInput, HoldoutSplit
+from boresight_api.stages import DataInput, HoldoutSplit
 
 from .check import CheckReport, Duplicates, Lengths, check
 from .uses import Use

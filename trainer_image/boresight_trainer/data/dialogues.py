@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from boresight_api.stages import RefineFrom, Templates
+from boresight_api.enums import RefineFrom
+from boresight_api.stages import Templates
 
 from .records import Message, Prompt
 
@@ -15,7 +16,7 @@ _SLOT = re.compile(r"\{(prompt|response|critique)\}")
 
 
 def fill(template: str, **values: str) -> str:
-    """Replace ``{prompt}``, ``{response}`` and ``{critique}`` in one pass: braces inside the values stay as they are."""
+    """Replace ``{prompt}``, ``{response}`` and ``{critique}`` in one pass: braces inside the values stay."""
     return _SLOT.sub(lambda match: values.get(match[1], match[0]), template)
 
 

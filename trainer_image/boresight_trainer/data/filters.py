@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from boresight_api.stages import FilterAction, Filters
+from boresight_api.enums import FilterAction
+from boresight_api.stages import Filters
 
 from .language_feedback import LanguageFeedback, Unparsable
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from boresight_api.enums import DataFormat
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import DataFormat, DataInput
+from boresight_api.stages import DataInput
 
 from .align_anything import AlignAnythingFormat
 from .jsonl import JsonlFormat

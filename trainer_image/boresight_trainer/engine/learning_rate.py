@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from boresight_api.stages import LearningRateSchedule, Training
+from boresight_api.enums import LearningRateSchedule
+from boresight_api.stages import Training
 
 
 def learning_rate(training: Training, step: int, total_steps: int) -> float:

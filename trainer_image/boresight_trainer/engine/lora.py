@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from boresight_api.stages import LoRALayers, Training, Tuning
+from boresight_api.enums import LoRALayers, Tuning
+from boresight_api.stages import Training
 from peft import LoraConfig, inject_adapter_in_model
 
 if TYPE_CHECKING:

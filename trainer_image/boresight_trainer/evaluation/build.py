@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from boresight_api.artifact import SourceRecord
+from boresight_api.enums import Engine, SuiteName, Task
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import Engine, EvaluateConfig, SuiteConfig, SuiteName, Task
+from boresight_api.stages import EvaluateConfig, SuiteConfig
 
 from ..data import mixture
 from ..data.instructions.registry import NEVER_TRAINED

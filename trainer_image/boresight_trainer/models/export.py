@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from boresight_api.enums import ExportForm, Precision
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import ExportForm, Input, ModelInput, Precision
+from boresight_api.stages import Input, ModelInput
 from torch import Tensor, nn
 
 from ..data.records import Message

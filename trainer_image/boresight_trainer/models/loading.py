@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from boresight_api.enums import Precision, TrustRemoteCode
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import Input, Precision, TrustRemoteCode
+from boresight_api.stages import Input
 
 from .attention import PACKED
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from boresight_api.artifact import ArtifactKind, SourceRecord
+from boresight_api.enums import DPOLoss
 from boresight_api.outcome import Metric
-from boresight_api.stages import DpoConfig, DPOLoss
+from boresight_api.stages import DpoConfig
 
 from ..data import mixture
 from ..data.pairs import read_pairs

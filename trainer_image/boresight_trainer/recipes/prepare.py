@@ -14,6 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from boresight_api.enums import SftTarget, SuiteName
+from boresight_api.execution import Prepare
 from boresight_api.kinds import Run
 from boresight_api.manifest import parse_manifest
 from boresight_api.outcome import (
@@ -38,10 +40,7 @@ from boresight_api.stages import (
     EvaluateConfig,
     HoldoutSplit,
     ModelInput,
-    Prepare,
     SftConfig,
-    SftTarget,
-    SuiteName,
     SynthesisConfig,
     inputs_of,
 )

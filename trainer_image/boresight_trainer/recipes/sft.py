@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boresight_api.artifact import ArtifactKind, SourceRecord
+from boresight_api.enums import SftTarget
 from boresight_api.outcome import Metric
-from boresight_api.stages import SftConfig, SftTarget
+from boresight_api.stages import SftConfig
 
 from ..data import mixture
 from ..data.dialogues import critique_messages

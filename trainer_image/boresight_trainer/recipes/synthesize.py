@@ -15,8 +15,9 @@ from typing import Any
 
 from boresight_api.artifact import ArtifactKind
 from boresight_api.base import semantic_form
+from boresight_api.enums import Acceptance, Engine
 from boresight_api.outcome import FailureClass, Metric, StageFailure
-from boresight_api.stages import Acceptance, Engine, SynthesisConfig
+from boresight_api.stages import SynthesisConfig
 
 from ..data import mixture
 from ..data.dialogues import critique_messages, refinement_messages

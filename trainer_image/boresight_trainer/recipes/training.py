@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from boresight_api.execution import Execution
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_api.stages import DpoConfig, Execution, ModelInput, SftConfig, Training
+from boresight_api.stages import DpoConfig, ModelInput, SftConfig, Training
 
 from ..data.packing import pack_step
 from ..engine import memory

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from boresight_api.stages import RefineFrom, Templates
+from boresight_api.enums import RefineFrom
+from boresight_api.stages import Templates
 
 from ..dialogues import refinement_messages
 from ..language_feedback import format_language_feedback

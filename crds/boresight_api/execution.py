@@ -1,0 +1,105 @@
+"""``stage.json`` and ``prepare.json``: what a process is given. One stage, complete, and where it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import JsonValue, StringConstraints
+
+from .base import (
+    API_VERSION,
+    Contract,
+    Key,
+    ShortText,
+    StoreUri,
+    operational,
+)
+from .pins import MAX_SOURCES, Pin
+from .stages import StageConfig
+
+
+class RunReference(Contract):
+    """The object a stage belongs to."""
+
+    kind: ShortText = operational()
+    """AlignmentRun, FeedbackSynthesis or EvalRun."""
+    namespace: ShortText = operational("default")
+    """Namespace."""
+    name: ShortText = operational()
+    """Name."""
+    uid: ShortText = operational()
+    """UID; locally a hash of the manifest's path."""
+
+
+LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class Execution(Contract):
+    """Where and how a stage runs. Nothing here enters a key."""
+
+    storage: StoreUri = operational()
+    """Root of the store, such as ``file:///home/me/.local/share/boresight/store``."""
+    attempt: int = operational(1, ge=1)
+    """Number of this attempt."""
+    token_budget: int | Literal["Auto"] = operational("Auto")
+    """Tokens of one micro-batch; Auto chooses from the memory plan."""
+    token_budget_halvings: int = operational(0, ge=0, le=8)
+    """How often the budget is halved: once after an attempt ran out of memory. Same steps, same key."""
+    threads: int | None = operational(None, ge=1)
+    """CPU threads; absent: all cores."""
+    checkpoint_every_seconds: int = operational(600, ge=1)
+    """Longest time between checkpoints."""
+    checkpoints_keep: int = operational(2, ge=1)
+    """How many checkpoints stay."""
+    grace_period_seconds: int = operational(30, ge=1)
+    """From SIGTERM to SIGKILL."""
+    progress_port: int | None = operational(None, ge=0, le=65535)
+    """Port of /metrics and /progress; 0: any free port; absent: none."""
+    progress_file: LocalPath | None = operational(None)
+    """Local runs: file that is replaced with the /progress document whenever it changes."""
+    outcome_file: LocalPath = operational("/dev/termination-log")
+    """Where the outcome is written."""
+    log_every_steps: int = operational(1, ge=1)
+    """Host syncs happen only on these steps."""
+
+
+class Stage(Contract):
+    """``stage.json``: one stage, complete."""
+
+    api_version: Literal["boresight.dev/v1alpha1"] = operational(API_VERSION)
+    """Version of this document."""
+    kind: Literal["Stage"] = operational("Stage")
+    """Always Stage."""
+    run: RunReference = operational()
+    """Whose stage."""
+    name: ShortText = operational()
+    """warm-start, feedback-model, synthesis, policy or evaluation."""
+    recipe_version: int = operational(ge=1)
+    """Version of the recipe that the configuration names."""
+    key: Key = operational()
+    """The key the plan computed; the trainer recomputes it and refuses if it differs."""
+    config: StageConfig = operational()
+    """What to compute."""
+    execution: Execution = operational()
+    """Where and how."""
+
+
+class Prepare(Contract):
+    """``prepare.json``: the stage before all others, which has no key. Its outcome carries a ``PrepareReport``.
+
+    It parses the manifest, pins what is not pinned, makes the plan, checks the data that the plan reads, probes the
+    store, and says which of the plan's artifacts and checkpoints exist.
+    """
+
+    api_version: Literal["boresight.dev/v1alpha1"] = operational(API_VERSION)
+    """Version of this document."""
+    kind: Literal["Prepare"] = operational("Prepare")
+    """Always Prepare."""
+    run: RunReference = operational()
+    """Whose stage."""
+    manifest: dict[str, JsonValue] = operational()
+    """The run: ``apiVersion``, ``kind``, ``metadata`` and ``spec``, as ``parse_manifest`` takes it."""
+    pins: tuple[Pin, ...] = operational((), max_length=MAX_SOURCES)
+    """Pins of an earlier ``prepare`` that still hold; their sources are verified, not pinned anew."""
+    execution: Execution = operational()
+    """Where and how."""
