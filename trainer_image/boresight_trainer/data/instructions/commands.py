@@ -83,20 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the data set. Returns the exit code; raises StageFailure."""
     check_folder(options.out)
-    trained, never_trained = choose_kinds(options.kinds)
-    making = Options(
-        seed=options.seed,
-        trained=trained,
-        never_trained=never_trained,
-        compose=options.compose,
-        samples=options.samples,
-        counts=Counts(**{name: getattr(options, name) for name in _COUNTS}),
-        templates=Templates.model_validate(RECIPES[NEWEST].defaults.templates),
-    )
+    making = making_options(options)
     facts: dict[str, Any] = {
         "command": command_line(options),
         "seed": options.seed,
-        "kinds": {"trained": [kind.kind for kind in trained], "neverTrained": [kind.kind for kind in never_trained]},
+        "kinds": {
+            "trained": [kind.kind for kind in making.trained],
+            "neverTrained": [kind.kind for kind in making.never_trained],
+        },
         "license": "Apache-2.0",
     }
     if options.answers_from is None:
@@ -104,8 +98,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         from .answers import open_model
 
-        model = ModelInput(uri=options.answers_from, system_prompt=options.system_prompt)
-        sampling = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
+        model, sampling = answering(options)
         facts["model"] = {"uri": model.uri, "digest": pin(model.uri).digest}
         files = make_all(making, open_model(model, sampling, cache=user_cache_folder(), on_answers=_show))
     write_data_set(options.out, files, facts)
@@ -116,6 +109,26 @@ def run(options: argparse.Namespace) -> int:
             "name a model with --answers-from to make feedback, refinement dialogues and preferences, too\n"
         )
     return DONE
+
+
+def making_options(options: argparse.Namespace) -> Options:
+    """What decides the rows. Raises StageFailure(InvalidConfig) for a kind that does not exist."""
+    trained, never_trained = choose_kinds(options.kinds)
+    return Options(
+        seed=options.seed,
+        trained=trained,
+        never_trained=never_trained,
+        compose=options.compose,
+        samples=options.samples,
+        counts=Counts(**{name: getattr(options, name) for name in _COUNTS}),
+        templates=Templates.model_validate(RECIPES[NEWEST].defaults.templates),
+    )
+
+
+def answering(options: argparse.Namespace) -> tuple[ModelInput, Sampling]:
+    """Which model answers, and how its answers are drawn."""
+    sampling = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
+    return ModelInput(uri=options.answers_from, system_prompt=options.system_prompt), sampling
 
 
 def command_line(options: argparse.Namespace) -> str:
