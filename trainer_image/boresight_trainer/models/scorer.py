@@ -128,7 +128,9 @@ def _unsupported(name: str, reason: str) -> StageFailure:
 def self_check(scorer: Scorer) -> None:
     """Compare the packed path with plain transformers on four pairs, each with a shared prompt.
 
-    Does nothing for a model class that the test suite proves exact. Raises ``StageFailure(INVALID_CONFIG)`` if a log-probability differs by more than rounding.
+    Does nothing for a model class that the test suite proves exact.
+
+    Raises ``StageFailure(INVALID_CONFIG)`` if a log-probability differs by more than rounding.
     """
     model = causal_lm(scorer.model)
     if type(model).__name__ in _PROVEN:
