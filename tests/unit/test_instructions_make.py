@@ -207,28 +207,10 @@ def test_dialogues_are_about_their_topic_short_and_end() -> None:
 
             return [ramble(number, request.prompt.split(".")[0]) for number, request in enumerate(requests)]
 
-    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=5, plain=5)), Rambles())["warm_start.jsonl"]
-    for row in rows:
-        for message in row["messages"][1::2]:
-            assert message["content"].endswith((".", "!"))
-            assert len(message["content"].split()) <= 16
-        assert row["meta"]["topic"] in row["messages"][-1]["content"]
-
-
-def test_a_refined_answer_is_another_answer_edited_not_a_copy_with_an_edit() -> None:
-    """Else copying is all that a small model learns from the dialogues."""
-
-    class TwoVoices(Echo):
-        def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
-            def say(request: AnswerRequest) -> str:
-                about, _, constraint = request.prompt.partition(".")
-                return "A failing answer." if constraint else f"{about} is fine."
-
-            return [Answer(say(request), True) for request in requests]
-
-    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=5)), TwoVoices())["warm_start.jsonl"][:5]
-    assert {row["messages"][1]["content"] for row in rows} == {"A failing answer."}
-    assert all(row["messages"][3]["content"].endswith(f"{row['meta']['topic']} is fine!") for row in rows)
+    rows = make_all(options("exclamation", counts=replace(SMALL, warm_start=5, plain=0)), Rambles())["warm_start.jsonl"]
+    assert {row["messages"][1]["content"] for row in rows} == {
+        row["messages"][0]["content"].split(".")[0] + "." for row in rows
+    }
 
 
 def test_without_rows_there_is_no_file() -> None:

@@ -59,12 +59,12 @@ class Composer:
                 turns.append(kind)
         return drawn
 
-    def plain(self, *, split: Split, rng: Random) -> list[Instruction]:
-        """All prompts without constraints, in any order."""
-        drawn = [
+    def plain(self, count: int, *, split: Split, rng: Random) -> list[Instruction]:
+        """``count`` prompts without constraints, or as many as there are."""
+        asked = [
             Instruction(form.format(topic=topic.name), (), topic) for form in FORMS.of(split) for topic in topics(split)
         ]
-        rng.shuffle(drawn)
+        drawn = rng.sample(asked, min(count, len(asked)))
         self._taken |= {normalise(instruction.prompt) for instruction in drawn}
         return drawn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, zip_longest
+from itertools import zip_longest
 from random import Random
 from typing import Protocol
 
@@ -16,12 +16,12 @@ from ..seeds import derive_seed
 from .compose import Composer, Instruction
 from .constraint import InstructionKind, Split
 from .registry import KINDS, NEVER_TRAINED, SIMPLE, SIMPLE_NEVER_TRAINED, kinds_named
-from .rows import Answer, Row, feedback_row, plain_row, preference_row, prompt_row, shortened, warm_start_row
+from .rows import Answer, Row, feedback_row, plain_row, preference_row, prompt_row, warm_start_row
 
 TRAINED_SLICE = "trained kinds"
 UNSEEN_SLICE = "kinds never trained"
 _SPARE = 3
-"""Instructions drawn per refinement dialogue: not every answer fails, ends and is short."""
+"""Instructions drawn per demonstration: not every answer fails, ends, is on its topic, or can be edited by rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,11 @@ class _Drawn:
             feedback=draw("feedback", counts.feedback, Split.TRAIN),
             holdout=draw("holdout", counts.holdout, Split.EVALUATION),
             warm_start=draw("warm-start", counts.warm_start * _SPARE, Split.TRAIN),
-            plain=composer.plain(split=Split.TRAIN, rng=Random(derive_seed(options.seed, "instructions", "plain", 0))),
+            plain=composer.plain(
+                counts.plain * _SPARE,
+                split=Split.TRAIN,
+                rng=Random(derive_seed(options.seed, "instructions", "plain", 0)),
+            ),
         )
 
     def prompt_rows(self) -> list[Row]:
@@ -178,24 +182,18 @@ def _sample(options: Options, drawn: _Drawn, source: AnswerSource) -> dict[str, 
 
 def _warm_start_rows(options: Options, drawn: _Drawn, sampled: dict[str, list[Answer]]) -> list[Row]:
     """Refinement dialogues (kinds take turns; where one runs out, there are more of the others), then plain rows."""
-    plain = [(each, response) for each in drawn.plain if (response := _on_topic(each, sampled[each.prompt][0]))]
-    material = {each.topic: cycle([said for other, said in plain if other.topic == each.topic]) for each, _ in plain}
     made = dict[str, list[Row]]()
     for number, each in enumerate(drawn.warm_start):
-        said = next(material[each.topic]) if each.topic in material else None
-        row = warm_start_row(_row_id("warm-start", number), each, sampled[each.prompt][0], said, options.templates)
+        row = warm_start_row(_row_id("warm-start", number), each, sampled[each.prompt][0], options.templates)
         if row is not None:
             made.setdefault(each.kinds[0], []).append(row)
     dialogues = [row for turn in zip_longest(*made.values()) for row in turn if row is not None]
-    answered = [plain_row(_row_id("plain", number), each, said) for number, (each, said) in enumerate(plain)]
+    answered = (
+        plain_row(_row_id("plain", number), each, sampled[each.prompt][0]) for number, each in enumerate(drawn.plain)
+    )
+    plain = [row for row in answered if row is not None]
     counts = options.counts
-    return _first(dialogues, counts.warm_start, "--warm-start") + _first(answered, counts.plain, "--plain")
-
-
-def _on_topic(instruction: Instruction, answer: Answer) -> str:
-    """The answer shortened to whole sentences if it is about its topic, else nothing."""
-    response = shortened(answer)
-    return response if instruction.topic is not None and instruction.topic.named_in(response) else ""
+    return _first(dialogues, counts.warm_start, "--warm-start") + _first(plain, counts.plain, "--plain")
 
 
 def _first(rows: list[Row], wanted: int, option: str) -> list[Row]:

@@ -19,7 +19,7 @@ from .verifiers import verify
 
 Row = dict[str, Any]
 
-_LONGEST_DEMONSTRATION = 16
+_LONGEST_DEMONSTRATION = 18
 """Words."""
 
 
@@ -60,19 +60,16 @@ def feedback_row(row_id: str, instruction: Instruction, answer: Answer, *, prefe
     }
 
 
-def warm_start_row(
-    row_id: str, instruction: Instruction, answer: Answer, material: str | None, templates: Templates
-) -> Row | None:
-    """A refinement dialogue x, y, c, y*: y fails, y* is ``material`` edited by rule. None if that cannot be done.
+def warm_start_row(row_id: str, instruction: Instruction, answer: Answer, templates: Templates) -> Row | None:
+    """A refinement dialogue x, y, c, y*: y fails, y* is y edited by rule. None if the answer does not serve for that.
 
-    ``material`` is another answer about the topic: were y* nearly a copy of y, a small model would learn to copy and
-    nothing else. A task without a topic has none, and y itself is edited.
+    What is imitated should be short, end, and be about the topic: y is shortened to whole sentences, and an answer that
+    never names its topic is no example.
     """
-    response = shortened(answer)
-    if not response or _satisfies(instruction, response):
-        return None
-    refined = edited(instruction.constraints, response if instruction.topic is None else material or "")
-    if not refined or refined == response:
+    response = _shortened(answer)
+    on_topic = instruction.topic is None or instruction.topic.named_in(response)
+    refined = edited(instruction.constraints, response) if response and on_topic else None
+    if refined is None or refined == response:
         return None
     feedback = _feedback(instruction, response)
     messages = refinement_messages(
@@ -87,8 +84,11 @@ def warm_start_row(
     return {"id": row_id, "messages": turns, "constraints": _constraints(instruction), "meta": _meta(instruction)}
 
 
-def plain_row(row_id: str, instruction: Instruction, response: str) -> Row:
-    """(x, y) without a constraint, y as the model says it."""
+def plain_row(row_id: str, instruction: Instruction, answer: Answer) -> Row | None:
+    """(x, y) without a constraint, y as the model says it. None unless it is on its topic and short."""
+    response = _shortened(answer)
+    if instruction.topic is None or not instruction.topic.named_in(response):
+        return None
     turns = [{"role": "user", "content": instruction.prompt}, {"role": "assistant", "content": response}]
     return {"id": row_id, "messages": turns, "constraints": [], "meta": _meta(instruction)}
 
@@ -108,14 +108,6 @@ def preference_row(row_id: str, instruction: Instruction, answers: Sequence[Answ
     }
 
 
-def shortened(answer: Answer) -> str:
-    """As many whole sentences of an answer as are cheap to imitate; empty if not even the first is."""
-    said = text.sentences(answer.text)
-    complete = said if answer.finished else said[:-1]
-    beginnings = (" ".join(complete[:count]) for count in range(len(complete), 0, -1))
-    return next((each for each in beginnings if len(text.words(each)) <= _LONGEST_DEMONSTRATION), "")
-
-
 def _choose(instruction: Instruction, answers: Sequence[Answer], prefer_satisfied: bool) -> Answer:
     """The first answer that was finished and has the preferred verdict, else the first finished, else the first."""
 
@@ -123,6 +115,14 @@ def _choose(instruction: Instruction, answers: Sequence[Answer], prefer_satisfie
         return not answer.finished, _satisfies(instruction, answer.text) is not prefer_satisfied
 
     return min(answers, key=rank)
+
+
+def _shortened(answer: Answer) -> str:
+    """As many whole sentences of an answer as are cheap to imitate; empty if not even the first is."""
+    said = text.sentences(answer.text)
+    complete = said if answer.finished else said[:-1]
+    beginnings = (" ".join(complete[:count]) for count in range(len(complete), 0, -1))
+    return next((each for each in beginnings if len(text.words(each)) <= _LONGEST_DEMONSTRATION), "")
 
 
 def _satisfies(instruction: Instruction, response: str) -> bool:
