@@ -176,7 +176,7 @@ def test_plain_rows_are_the_models_own_answers_to_prompts_without_constraints(
         assert any(keyword in response.casefold() for keyword in row["meta"]["keywords"])
 
 
-def test_half_of_the_feedback_is_on_satisfied_answers_edited_by_rule_where_the_model_fails() -> None:
+def test_a_quarter_of_the_feedback_is_on_satisfied_answers_edited_by_rule_where_the_model_fails() -> None:
     class Fails(Echo):
         def answers(self, requests: Sequence[AnswerRequest]) -> list[Answer]:
             return [Answer("It is great, and not wide.", True) for _ in requests]
@@ -187,7 +187,7 @@ def test_half_of_the_feedback_is_on_satisfied_answers_edited_by_rule_where_the_m
     verdicts = [all(verify(row["constraints"], row["response"])) for row in rows]
     for kind in ("exclamation", "upper_case"):
         of_kind = [ok for row, ok in zip(rows, verdicts, strict=True) if row["constraints"][0]["kind"] == kind]
-        assert of_kind.count(True) == of_kind.count(False)
+        assert of_kind.count(True) == len(of_kind) // 4 > 0
     assert all(("edited" in row["meta"]) is ok for row, ok in zip(rows, verdicts, strict=True))
     assert all(row["advice"].startswith("Keep it") is ok for row, ok in zip(rows, verdicts, strict=True))
 

@@ -207,10 +207,10 @@ def _first(rows: list[Row], wanted: int, option: str) -> list[Row]:
 
 
 def _feedback_rows(name: str, drawn: Sequence[Instruction], sampled: dict[str, list[Answer]]) -> list[Row]:
-    """Of every kind, each second answer is preferred to be a satisfied one."""
+    """Of every kind, each fourth answer is preferred to be a satisfied one."""
     turns, rows = Counter[str](), list[Row]()
     for number, each in enumerate(drawn):
-        prefer_satisfied = turns[each.kinds[0]] % 2 == 1
+        prefer_satisfied = turns[each.kinds[0]] % 4 == 3
         rows.append(
             feedback_row(_row_id(name, number), each, sampled[each.prompt][0], prefer_satisfied=prefer_satisfied)
         )
