@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format crds lock bench-trainer clean
+.PHONY: help env demo test test-long lint format crds lock bench-trainer clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,10 +24,10 @@ demo: $(STAMP) ## Run the whole method on a real 135M model on this machine (abo
 	$(BIN)/boresight run examples/quickstart.yaml
 
 test: $(STAMP) lint ## Lint, type-check and test
-	$(BIN)/pytest -m "not long" -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist loadgroup
 
 test-long: $(STAMP) lint ## As `test`, with the tests that take minutes
-	$(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(STAMP) ## Format check, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
