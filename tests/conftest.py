@@ -13,7 +13,7 @@ def smollm2() -> Path:
     from boresight_trainer.models import embedded
     from boresight_trainer.store.digests import user_cache_folder
 
-    return embedded.materialize(embedded.SMOLLM2, user_cache_folder() / "models")
+    return embedded.materialize(embedded.SMOLLM2, user_cache_folder())
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def test_a_batch_of_shipped_answers_is_sampled_again_by_the_recorded_command() -
     options = making_options(command)
     feedback_only = replace(options.counts, warm_start=0, plain=0, preferences=0)
 
-    source = FirstBatch(open_model(model, sampling, cache=user_cache_folder() / "models"))
+    source = FirstBatch(open_model(model, sampling, cache=user_cache_folder()))
     made = make_all(replace(options, counts=feedback_only), source)["feedback.jsonl"][:BATCH_SIZE]
 
     shipped = [json.loads(line) for line in (DATA / "feedback.jsonl").read_text().splitlines()][:BATCH_SIZE]
