@@ -70,6 +70,28 @@ def test_a_run_stopped_anywhere_and_resumed_ends_with_the_same_bits(tmp_path: Pa
     assert trainer.tokens == whole.tokens
 
 
+@pytest.mark.parametrize("looks", [3, 11, 20])
+def test_a_run_killed_without_warning_goes_on_from_its_last_checkpoint_to_the_same_bits(
+    tmp_path: Path, looks: int
+) -> None:
+    class Killed(BaseException):
+        """Nothing in the trainer can catch it."""
+
+    class KillAt(StopAt):
+        def request(self) -> None:
+            raise Killed
+
+    whole = a_trainer(tmp_path / "whole")
+    whole.train()
+    with pytest.raises(Killed):
+        a_trainer(tmp_path / "killed", checkpoint_every_seconds=-1, stop=KillAt(looks)).train()
+    resumed = a_trainer(tmp_path / "killed", attempt=2)
+    resumed.train()
+    for name, expected in weights(whole).items():
+        assert torch.equal(weights(resumed)[name], expected), name
+    assert [record["step"] for record in logged(tmp_path / "killed", 2)] == list(range(1, whole.total_steps + 1))
+
+
 def test_training_learns(tmp_path: Path) -> None:
     trainer = a_trainer(tmp_path, training=a_training(epochs=12, tuning=Tuning.FULL))
     trainer.train()
