@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+INVALID_CONFIG = 64
+"""Exit code for a manifest with a fault; the same as ``boresight_api.outcome.ExitCode``, which is slow to import."""
+
 
 class UserError(Exception):
     """Ends the command with ``message`` on stderr and ``exit_code``.

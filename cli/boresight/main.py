@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import gc
 import os
 import sys
@@ -29,6 +30,11 @@ COMMANDS = {
     "completion": "completion",
 }
 """Command -> module in ``boresight.commands``, in the order of a user's day. Attributes are ``<command>_command``."""
+
+
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+INFRASTRUCTURE = 75
+"""Exit code for a store that cannot be written to, as ``boresight_api.outcome.ExitCode`` has it."""
 
 
 class Commands(click.Group):
@@ -81,8 +87,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point. Returns the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    """Entry point. Returns the exit code: 0, 1 for an error, 2 for wrong usage, 64 for a faulty manifest,
+    130 after Ctrl-C."""
     words = sys.argv[1:] if arguments is None else arguments
+    stdout = sys.stdout
     gc.set_threshold(100_000)  # importing makes many objects and no garbage: collecting costs a tenth of `plan`
     try:
         result: Any = cli.main(args=words, prog_name="boresight", standalone_mode=False)
@@ -95,11 +103,20 @@ def main(arguments: list[str] | None = None) -> int:
         click.echo("interrupted", err=True)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `boresight list | head` is not an error
-        return 0
+        return _reader_gone()
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        return _reader_gone()  # click met a broken pipe, muffled stdout and ended with 1
     except Exception as error:
         return _report(error, debug="--debug" in words)
     return result if isinstance(result, int) else 0
+
+
+def _reader_gone() -> int:
+    """`boresight list | head` is not an error; what is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _report(error: Exception, *, debug: bool) -> int:
@@ -108,7 +125,8 @@ def _report(error: Exception, *, debug: bool) -> int:
         traceback.print_exception(error)
         return getattr(error, "exit_code", 1)
     message, code = describe(error)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True, color=color)
     return code
 
 
@@ -123,6 +141,9 @@ def describe(error: Exception) -> tuple[str, int]:
         return str(error), int(exit_code_of(failure))
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
+        if error.errno in CANNOT_WRITE:
+            advice = "free space or correct the rights, or name another place (the store: --store)"
+            return f"{name}{error.strerror}, expected a place that can be written to; {advice}", INFRASTRUCTURE
         return f"{name}{error.strerror or error}", 1
     return f"{type(error).__name__}: {error} (this is a bug of Boresight; --debug shows where it happened)", 1
 

@@ -26,7 +26,9 @@ def default_store(environment: Mapping[str, str] = os.environ, platform: str = s
 
 def store_uri(text: str) -> str:
     """``text`` as the URI of a store: a URI stays as it is, a plain path becomes ``file://`` and absolute."""
-    return text.rstrip("/") if "://" in text else Path(text).expanduser().absolute().as_uri()
+    return (
+        text.rstrip("/") if "://" in text or text.startswith("file:") else Path(text).expanduser().absolute().as_uri()
+    )
 
 
 def store_folder(uri: str) -> Path:
@@ -36,9 +38,12 @@ def store_folder(uri: str) -> Path:
     from .errors import UserError
 
     parts = urlsplit(uri)
-    if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or not parts.path:
+    if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
         raise UserError(
             f"--store: found {uri}, expected a folder or file:///absolute/path; runs on this machine keep their "
             "artifacts in a folder"
         )
-    return Path(unquote(parts.path))
+    folder = Path(unquote(parts.path))
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--store: found the file {folder}, expected a folder; name another one")
+    return folder

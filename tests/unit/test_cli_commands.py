@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,13 +17,15 @@ import boresight
 import pytest
 import yaml
 from boresight.errors import UserError
+from boresight.files import replace_text
 from boresight.local.display import BarDisplay, LineDisplay, figures
 from boresight.local.run import run_manifest
-from boresight.main import COMMANDS, main
+from boresight.main import COMMANDS, describe, main
 from boresight.results import compare, parse_results, rows_of
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_trainer.store.file import FileStore
 from builders_cli import FakeLauncher, a_manifest, a_manifest_file, a_results_document, fails
+from builders_data import a_feedback_row, write_jsonl
 from rich.console import Console
 
 Ask = Callable[..., tuple[int, str, str]]
@@ -89,6 +93,8 @@ def test_planning_and_the_python_interface_need_neither_torch_nor_numpy(tmp_path
         (["artifacts", "show", "xyz"], 1, "expected artifact://<key>"),
         (["artifacts", "show", "abcdef"], 1, "no key begins with abcdef"),
         (["artifacts", "show", "artifact://" + "a" * 64], 1, "is not in file://"),
+        (["list", "--store", "file:relative"], 1, "found file:relative, expected a folder or file:///absolute/path"),
+        (["list", "--store", __file__], 1, "test_cli_commands.py, expected a folder"),
         (["compare", "one"], 1, "expected at least two"),
         (["compare", "a/results.json", "b/results.json"], 1, "a/results.json: found no such file"),
     ],
@@ -124,10 +130,60 @@ def test_a_bug_says_that_it_is_one(monkeypatch: pytest.MonkeyPatch, ask: Ask) ->
     assert "KeyError: 'oops' (this is a bug of Boresight; --debug shows where it happened)" in err
 
 
+def test_a_full_disk_names_the_file_and_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: Ask) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match=r"r\.json") as caught:
+            replace_text(tmp_path / "r.json", "x")
+    assert list(tmp_path.iterdir()) == []
+    message, code = describe(caught.value)
+    assert code == 75
+    assert message.startswith(f"{tmp_path}/r.json: No space left on device, expected a place that can be written to; ")
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    device.symlink_to(os.devnull)
+    replace_text(device, "x")
+    assert device.is_symlink()
+    assert device.is_char_device()
+
+
+@pytest.mark.parametrize("command", ["list", "completion bash", "list --help", "data check {data}"])
+def test_a_reader_that_stops_early_is_not_an_error(tmp_path: Path, command: str) -> None:
+    data = write_jsonl(tmp_path / "d.jsonl", [a_feedback_row(0)])
+    words = command.format(data=data).split()
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "boresight.main", *words],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "BORESIGHT_STORE": str(tmp_path)},
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_colours_are_left_out_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = []
+    monkeypatch.setattr("click.echo", lambda *_, color=None, **__: colours.append(color))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    main(["status", "--store", "s3://x"])
+    monkeypatch.setenv("NO_COLOR", "1")
+    main(["status", "--store", "s3://x"])
+    assert colours == [None, False]
+
+
 def test_a_manifest_with_faults_names_every_one_of_them(tmp_path: Path, ask: Ask) -> None:
     path = a_manifest_file(tmp_path, more="  polcy: {}\n  policy: {training: {learningRate: 2e-5}}\n")
     code, _, err = ask("plan", str(path))
-    assert code == 1
+    assert code == 64
     assert 'spec.polcy: found an unknown field, expected "policy"' in err
     assert "spec.policy.training.learningRate: found the number 2e-05" in err
 

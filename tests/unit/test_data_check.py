@@ -127,3 +127,10 @@ def test_neither_torch_nor_pyarrow_is_imported_to_check_jsonl(tmp_path: Path) ->
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_a_file_without_rows_is_not_all_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (tmp_path / "d.jsonl").write_text(content)
+    assert run(tmp_path / "d.jsonl") == ExitCode.INVALID_DATA
+    assert "d.jsonl: 0 rows in 1 file, expected at least one row" in capsys.readouterr().out

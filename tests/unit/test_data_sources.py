@@ -132,7 +132,8 @@ def test_a_bad_line_is_one_invalid_row_named_by_its_line(tmp_path: Path) -> None
     ("name", "content", "message"),
     [
         ("r.json", b'{"a": 1}\n{"a": 2}', "r.json: found no JSON .* one object a line is named .jsonl"),
-        ("r.json", b'{"a": 1}', "r.json: found a JSON dict, expected an array of objects"),
+        ("r.json", b'{"a": 1}', 'r.json: found {"a": 1}, expected an array of objects'),
+        ("r.json", b"[" * 100_000, "r.json: found JSON nested too deeply"),
         ("r.parquet", b"PAR1 not really", "r.parquet: found no parquet .*: download the file again"),
     ],
 )
@@ -141,3 +142,17 @@ def test_a_file_that_cannot_be_read_at_all_is_named(tmp_path: Path, name: str, c
     with pytest.raises(StageFailure, match=message) as caught:
         rows_of(tmp_path / name)
     assert caught.value.failure is FailureClass.INVALID_DATA
+
+
+def test_json_nested_too_deeply_is_one_invalid_row(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + b"[" * 100_000 + b"\n")
+    first, second = rows_of(path)
+    assert isinstance(first, RawRow)
+    assert str(second) == "r.jsonl row 2: line: found JSON nested too deeply to be read, expected one JSON object"
+
+
+@pytest.mark.parametrize(("name", "content"), [("r.jsonl", '{"a": 1}'), ("r.json", '[{"a": 1}]')])
+def test_the_mark_that_some_editors_put_first_is_no_content(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert [row.values for row in rows_of(tmp_path / name) if isinstance(row, RawRow)] == [{"a": 1}]

@@ -329,7 +329,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert failure.value.failure is FailureClass.INFRASTRUCTURE
 
 
-@pytest.mark.parametrize("argument", ["--compose=0", "--warm-start=-1", "--samples=two", "--temperature=warm"])
+@pytest.mark.parametrize(
+    "argument",
+    ["--compose=0", "--warm-start=-1", "--samples=two", "--temperature=warm", "--temperature=-1", "--top-p=7"],
+)
 def test_a_wrong_argument_is_refused(argument: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("--seed", "1", "--out", str(tmp_path), argument)

@@ -162,6 +162,16 @@ def test_what_cannot_be_pinned_says_why(uri: str, failure: FailureClass, message
     assert caught.value.failure is failure
 
 
+def test_a_folder_with_a_pipe_or_a_dangling_link_is_refused(tmp_path: Path) -> None:
+    for make in (lambda path: os.mkfifo(path), lambda path: path.symlink_to("nowhere")):
+        odd = tmp_path / "odd.jsonl"
+        make(odd)
+        with pytest.raises(StageFailure, match=r"odd\.jsonl cannot be read|nowhere cannot be read") as caught:
+            pin(tmp_path.as_uri())
+        assert caught.value.failure is FailureClass.INVALID_DATA
+        odd.unlink()
+
+
 def test_a_named_file_that_is_missing_is_named(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.jsonl": ""})
     with pytest.raises(StageFailure, match=r"files: b\.jsonl: found no such file; .* has a\.jsonl"):

@@ -40,4 +40,6 @@ def make(ctx: click.Context) -> None:
 def run_trainer(*arguments: str) -> None:
     """Become ``boresight-trainer ARGUMENTS``; its exit code is ours."""
     sys.stdout.flush()
+    if click.get_current_context().obj["debug"]:
+        arguments = ("--debug", *arguments)
     os.execv(sys.executable, [sys.executable, "-m", "boresight_trainer.main", *arguments])  # noqa: S606 no shell

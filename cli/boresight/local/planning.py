@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import INVALID_CONFIG, UserError
 from ..settings import default_store, store_folder, store_uri
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(path, document, parse_manifest(document))
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: found a byte that is not UTF-8 at offset {error.start}, expected YAML text"
+            f"{path}: found a byte that is not UTF-8 at offset {error.start}, expected YAML text", INVALID_CONFIG
         ) from error
     except ProblemsError as error:
-        raise UserError("\n".join(f"{path}: {problem}" for problem in error.problems)) from error
+        raise UserError("\n".join(f"{path}: {problem}" for problem in error.problems), INVALID_CONFIG) from error
 
 
 def choose_store(option: str | None, manifest: Manifest) -> FileStore:
@@ -122,7 +122,9 @@ def make_plan(manifest: Manifest, store: FileStore, pins: Mapping[str, Pin], *, 
     try:
         made = plan(manifest.run, pins, recipe=recipe)
     except ProblemsError as error:
-        raise UserError("\n".join(f"{manifest.path}: {problem}" for problem in error.problems)) from error
+        raise UserError(
+            "\n".join(f"{manifest.path}: {problem}" for problem in error.problems), INVALID_CONFIG
+        ) from error
     cached = frozenset(s.name for s in made.stages if s.key is not None and store.digest(s.key) is not None)
     return LocalPlan(made, pins, cached)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,8 +67,18 @@ def run_check(options: argparse.Namespace) -> int:
         max_length=options.max_length,
     )
     text = json.dumps(report.to_json(), ensure_ascii=False) if options.output == "json" else render(report)
-    print(text)  # noqa: T201 a command
-    return ExitCode.INVALID_DATA if report.invalid_rows else ExitCode.DONE
+    _print(text)
+    return ExitCode.INVALID_DATA if report.invalid_rows or not report.rows else ExitCode.DONE
+
+
+def _print(text: str) -> None:
+    """Print ``text``: to a terminal of any encoding, and to a reader that stops early (``| head``)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)  # noqa: T201 a command
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or closing it at the end fails again
 
 
 def render(report: CheckReport) -> str:
@@ -76,6 +88,8 @@ def render(report: CheckReport) -> str:
 
 def _lines(report: CheckReport) -> Iterator[str]:
     verdict = "all valid" if not report.invalid_rows else f"{report.invalid_rows} invalid"
+    if not report.rows:
+        verdict = "expected at least one row: name another file or split"
     yield f"{report.path}: {report.rows} rows in {len(report.files)} file{'s' * (len(report.files) != 1)}, {verdict}"
     yield ""
     yield f"{'use':<18}{'rows':>9}{'records':>9}{'invalid':>9}{'no winner':>11}"

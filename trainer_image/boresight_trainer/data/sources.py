@@ -6,6 +6,7 @@ ends the stage. Needs pyarrow only for parquet.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,8 +155,9 @@ def read_rows(file: DataFile, needed: Needed) -> Iterator[RawRow | InvalidRow]:
 def _read_jsonl(file: DataFile, _: Needed) -> Iterator[RawRow | InvalidRow]:
     with file.path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _parse_line(file.name, number, line)
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield _parse_line(file.name, number, text)
 
 
 def _parse_line(name: str, number: int, line: bytes) -> RawRow | InvalidRow:
@@ -165,18 +167,22 @@ def _parse_line(name: str, number: int, line: bytes) -> RawRow | InvalidRow:
         return InvalidRow(name, number, "line", f"byte {line[error.start]:#04x} at {error.start + 1}", "UTF-8 text")
     except ValueError as error:
         return InvalidRow(name, number, "line", f"no JSON ({error})", "one JSON object")
+    except RecursionError:
+        return InvalidRow(name, number, "line", "JSON nested too deeply to be read", "one JSON object")
     return _as_row(name, number, value)
 
 
 def _read_json(file: DataFile, _: Needed) -> Iterator[RawRow | InvalidRow]:
     try:
-        value = json.loads(file.path.read_bytes().decode())
+        value = json.loads(file.path.read_bytes().removeprefix(codecs.BOM_UTF8).decode())
     except ValueError as error:
         raise _no_data(
             f"{file.name}: found no JSON ({error}); a file with one object a line is named .jsonl"
         ) from error
+    except RecursionError as error:
+        raise _no_data(f"{file.name}: found JSON nested too deeply to be read, expected an array of objects") from error
     if not isinstance(value, list):
-        raise _no_data(f"{file.name}: found a JSON {type(value).__name__}, expected an array of objects")
+        raise _no_data(f"{file.name}: found {shown(value)}, expected an array of objects")
     for number, item in enumerate(value, start=1):
         yield _as_row(file.name, number, item)
 

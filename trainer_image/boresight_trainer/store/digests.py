@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from stat import S_ISREG
 
 from boresight_api.base import canonical_json, sha256_hex
 
@@ -39,6 +41,8 @@ class DigestCache:
         """As :func:`file_digest`, but a file that has not changed is not read again."""
         path = path.resolve()
         stat = path.stat()
+        if not S_ISREG(stat.st_mode):  # a pipe would be waited for, a device read without end
+            raise OSError(errno.EINVAL, "found no regular file", str(path))
         identity = [str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         entry = self._folder / sha256_hex(json.dumps(identity).encode())
         try:

@@ -40,7 +40,14 @@ def pin(
         path = existing(file_path(uri, base), uri)
         for name in files:
             existing(path / name, f"{uri}: files: {name}")
-        digest = content_digest(path, files, cache or DigestCache())
+        try:
+            digest = content_digest(path, files, cache or DigestCache())
+        except OSError as error:
+            raise StageFailure(
+                FailureClass.INVALID_DATA,
+                f"{uri}: {error.filename or path} cannot be read ({error.strerror or error}), expected regular files: "
+                "put the file right, or remove it",
+            ) from error
         return Pin(id=identity, digest=digest, licence=licence_of(path))
     if scheme == "hf":
         reference = hub.resolve(hub.HubReference.parse(uri).at(revision))

@@ -71,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="answers per prompt that a preference is looked for among",
     )
-    parser.add_argument("--temperature", type=_decimal, default=Decimal("0.7"), help="of the answers; 0 is greedy")
-    parser.add_argument("--top-p", type=_decimal, default=Decimal(1), help="nucleus of the answers; 1 is off")
+    parser.add_argument("--temperature", type=_temperature, default=Decimal("0.7"), help="of the answers; 0 is greedy")
+    parser.add_argument("--top-p", type=_nucleus, default=Decimal(1), help="nucleus of the answers; 1 is off")
     parser.add_argument("--max-tokens", type=_positive, default=40, metavar="N", help="longest answer in tokens")
     for name, text in _COUNTS.items():
         parser.add_argument(
@@ -171,3 +171,17 @@ def _decimal(argument: str) -> Decimal:
         return parse_decimal(argument)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _temperature(argument: str) -> Decimal:
+    value = _decimal(argument)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f'found "{argument}", expected a number of at least 0')
+    return value
+
+
+def _nucleus(argument: str) -> Decimal:
+    value = _decimal(argument)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f'found "{argument}", expected a number above 0 and at most 1')
+    return value
