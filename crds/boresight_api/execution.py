@@ -45,8 +45,6 @@ class Execution(Contract):
     """Tokens of one micro-batch; Auto chooses from the memory plan."""
     token_budget_halvings: int = operational(0, ge=0, le=8)
     """How often the budget is halved: once after an attempt ran out of memory. Same steps, same key."""
-    threads: int | None = operational(None, ge=1)
-    """CPU threads; absent: all cores."""
     checkpoint_every_seconds: int = operational(600, ge=1)
     """Longest time between checkpoints."""
     checkpoints_keep: int = operational(2, ge=1)
@@ -59,8 +57,6 @@ class Execution(Contract):
     """Local runs: file that is replaced with the /progress document whenever it changes."""
     outcome_file: LocalPath = operational("/dev/termination-log")
     """Where the outcome is written."""
-    log_every_steps: int = operational(1, ge=1)
-    """Host syncs happen only on these steps."""
 
 
 class Stage(Contract):

@@ -13,8 +13,9 @@ from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import LoRA
 from boresight_trainer.engine import checkpoint
 from boresight_trainer.engine.loop import Schedule, Trainer
+from boresight_trainer.engine.lora import prepare_parameters
 from boresight_trainer.telemetry.stop import StopFlag
-from builders_training import a_trainer, a_training, some_samples
+from builders_training import a_llama, a_trainer, a_training, some_samples
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -148,6 +149,46 @@ def test_a_step_that_fits_the_grace_period_is_finished(tmp_path: Path) -> None:
         with pytest.raises(StageFailure) as caught:
             trainer.train()
         assert (caught.value.failure, caught.value.step) == (FailureClass.PREEMPTED, completed)
+
+
+def test_a_run_stopped_before_its_first_step_starts_anew(tmp_path: Path) -> None:
+    with pytest.raises(StageFailure) as caught:
+        a_trainer(tmp_path, stop=StopAt(0)).train()
+    assert caught.value.step == 0
+    resumed, whole = a_trainer(tmp_path, attempt=2), a_trainer(tmp_path / "whole")
+    resumed.train()
+    whole.train()
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(resumed).items())
+
+
+@pytest.mark.parametrize("torn", ["state.json", "parameters.safetensors", "optimizer.safetensors"])
+def test_a_torn_checkpoint_is_passed_over_for_the_one_before_it(tmp_path: Path, torn: str) -> None:
+    first = a_trainer(tmp_path, checkpoint_every_seconds=-1)
+    first.train()
+    (first.checkpoint_folder / "step-00000008" / torn).write_bytes(b"")
+    resumed = a_trainer(tmp_path, attempt=2)
+    resumed.train()
+    assert [record["step"] for record in logged(tmp_path, 2)] == list(range(1, 10))
+    assert all(torch.equal(value, weights(first)[name]) for name, value in weights(resumed).items())
+
+
+def test_a_checkpoint_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    trainer = a_trainer(tmp_path, checkpoint_every_seconds=-1)
+    trainer.checkpoint_folder.parent.mkdir(parents=True)
+    trainer.checkpoint_folder.write_text("a file where the folder should be")
+    with pytest.raises(StageFailure, match="could not write a checkpoint") as caught:
+        trainer.train()
+    assert caught.value.failure is FailureClass.INFRASTRUCTURE
+
+
+@pytest.mark.parametrize("tuning", list(Tuning))
+def test_what_trains_is_fp32_whatever_the_model_was_loaded_in(tuning: Tuning) -> None:
+    model = prepare_parameters(a_llama().to(torch.bfloat16), a_training(tuning=tuning), seed=1)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert trained
+    assert {p.dtype for p in trained} == {torch.float32}
+    frozen = {p.dtype for p in model.parameters() if not p.requires_grad}
+    assert frozen == (set() if tuning is Tuning.FULL else {torch.bfloat16})
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_path: Path) -> None:

@@ -57,8 +57,26 @@ def test_the_first_loss_of_dpo_is_log_two(tmp_path: Path) -> None:
     reference, _ = compute(scorer, pairs, ReferenceCache(tmp_path, {"model": "m"}))
     objective = DpoObjective(pairs, reference, DPOOptions(), CPU)
     loss, metrics = objective.loss(scorer(build_pack(pairs, CPU)), range(6))
-    assert float(loss.detach()) == pytest.approx(6 * np.log(2), abs=1e-4)
+    assert float(loss.detach()) == pytest.approx(6 * np.log(2), abs=1e-6)
     assert float(metrics["rewardMargin"]) == pytest.approx(0, abs=1e-4)
+
+
+def test_at_the_first_step_every_margin_is_zero_to_the_last_bit(tmp_path: Path) -> None:
+    scorer, pairs = a_scorer(), some_pairs(11)
+    reference, _ = compute(scorer, pairs, ReferenceCache(tmp_path, {"model": "m"}))
+    objective = DpoObjective(pairs, reference, DPOOptions(), CPU)
+    for pack in Schedule(pairs, a_training(), 7, 60).first_epoch():
+        _, metrics = objective.loss(scorer(build_pack([pairs[i] for i in pack], CPU)), pack)
+        assert float(metrics["rewardMargin"]) == 0.0
+
+
+def test_a_torn_file_of_the_cache_is_computed_again(tmp_path: Path) -> None:
+    pairs = some_pairs(5)
+    compute(a_scorer(), pairs, ReferenceCache(tmp_path, {"model": "m"}))
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(b"")
+    assert compute(a_scorer(), pairs, ReferenceCache(tmp_path, {"model": "m"}))[1] == 5
+    assert compute(a_scorer(), pairs, ReferenceCache(tmp_path, {"model": "m"}))[1] == 0
 
 
 def test_scores_are_computed_once_and_found_again_by_a_sweep(tmp_path: Path) -> None:

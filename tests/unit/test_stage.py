@@ -160,6 +160,16 @@ def test_every_end_has_its_exit_code_and_leaves_nothing_half_written(
     assert not list((tmp_path / "store").rglob("model.bin"))
 
 
+def test_an_outcome_that_cannot_be_written_is_no_success(
+    tmp_path: Path, recipe: list[StageContext], capsys: pytest.CaptureFixture[str]
+) -> None:
+    execution = Execution(storage=(tmp_path / "store").as_uri(), outcome_file="/proc/version/outcome.json")
+    path = tmp_path / "stage.json"
+    path.write_text(a_stage(tmp_path, execution=execution).model_dump_json(by_alias=True, exclude_none=True))
+    assert main.run_stage(path) == ExitCode.INFRASTRUCTURE
+    assert "the outcome could not be written" in capsys.readouterr().err
+
+
 def test_the_loser_of_a_race_adopts_the_winners_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = iter([b"slow", b"fast"])
 

@@ -102,7 +102,12 @@ def run_stage(path: Path) -> int:
         print(f"error: {path}: {error}", file=sys.stderr)
         return ExitCode.INVALID_CONFIG
     outcome = _attempt(stage)
-    _write_outcome(Path(stage.execution.outcome_file), outcome)
+    try:
+        _write_outcome(Path(stage.execution.outcome_file), outcome)
+    except OSError as error:
+        log.error("the outcome could not be written: %s", error)  # noqa: TRY400 the disk's fault, not the code's
+        if outcome.failure_class is None:
+            return ExitCode.INFRASTRUCTURE
     if outcome.failure_class is None:
         return ExitCode.DONE
     log.error("%s: %s", outcome.failure_class, outcome.message)
@@ -126,35 +131,31 @@ def _attempt(stage: Stage) -> Outcome:
                 from .telemetry.server import serve
 
                 resources.enter_context(serve(progress, execution.progress_port))
-            if execution.threads is not None:
-                import torch
-
-                torch.set_num_threads(execution.threads)
             return stages.run(stage, store=store, inputs=Inputs(store), progress=progress, stop=stop)
     except StageFailure as failure:
         return stages.failed(stage.name, stage.key, failure)
     except MemoryError as error:
         return stages.failed(stage.name, stage.key, StageFailure(FailureClass.OUT_OF_MEMORY, _describe(error)))
-    except OSError as error:
-        log.exception("input or output failed")
-        return stages.failed(stage.name, stage.key, StageFailure(FailureClass.INFRASTRUCTURE, _describe(error)))
     except Exception as error:
         log.exception("the stage failed")
-        kind = FailureClass.OUT_OF_MEMORY if _is_out_of_memory(error) else FailureClass.ERROR
-        return stages.failed(stage.name, stage.key, StageFailure(kind, _describe(error)))
+        return stages.failed(stage.name, stage.key, StageFailure(_class_of(error), _describe(error)))
+
+
+def _class_of(error: Exception) -> FailureClass:
+    """What kind of end an unforeseen error is. Libraries are asked only if somebody has loaded them."""
+    torch, safetensors = sys.modules.get("torch"), sys.modules.get("safetensors")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return FailureClass.OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's CPU allocator
+        return FailureClass.OUT_OF_MEMORY
+    if isinstance(error, OSError) or (safetensors is not None and isinstance(error, safetensors.SafetensorError)):
+        return FailureClass.INFRASTRUCTURE  # a full disk reaches us as either
+    return FailureClass.ERROR
 
 
 def _describe(error: BaseException) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} (in {Path(where.filename).name}:{where.lineno})"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch ran out of memory: its CUDA error by type, its CPU allocator's by message."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _write_outcome(path: Path, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Atomic checkpoints: written under a temporary name, renamed when whole. What has no ``state.json`` does not exist.
+"""Atomic checkpoints: written under a temporary name, flushed, renamed when whole. A damaged one is passed over.
 
 A checkpoint holds the trainable parameters, the optimizer's moments, the number of completed optimizer steps and the
 metrics logged so far. Data position, learning rate and packing are pure functions of the step, so nothing else
@@ -8,14 +8,21 @@ is needed.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from boresight_api.outcome import FailureClass, StageFailure
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+
+from ..store.errors import storage_errors
+from ..store.flush import flush_entry, flush_folder
+
+log = logging.getLogger(__name__)
 
 _STATE = "state.json"
 
@@ -53,38 +60,57 @@ def save(
 ) -> Path:
     """Write a checkpoint below ``folder`` and remove all but the newest ``keep``. Returns its folder."""
     target = folder / f"step-{state.step:08d}"
-    if target.exists():
-        return target
     temporary = folder / f".{target.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(_trainable(model), temporary / "parameters.safetensors")
-    save_file(_moments(model, optimizer), temporary / "optimizer.safetensors")
-    if metrics is not None and metrics.exists():
-        shutil.copyfile(metrics, temporary / "metrics.jsonl")
-    (temporary / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
-    temporary.rename(target)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old)
+    with storage_errors("write a checkpoint", temporary):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            save_file(_trainable(model), temporary / "parameters.safetensors")
+            save_file(_moments(model, optimizer), temporary / "optimizer.safetensors")
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(str(error)) from error
+        if metrics is not None and metrics.exists():
+            shutil.copyfile(metrics, temporary / "metrics.jsonl")
+        (temporary / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+        flush_folder(temporary)
+        shutil.rmtree(target, ignore_errors=True)  # a damaged one that was passed over
+        temporary.rename(target)
+        flush_entry(folder)
+        for old in sorted(folder.glob("step-*"))[:-keep]:
+            shutil.rmtree(old)
     return target
 
 
-def newest(folders: Iterable[Path]) -> Checkpoint | None:
-    """The complete checkpoint with the most steps in any of ``folders``."""
+def found_in(folders: Iterable[Path]) -> Iterator[Checkpoint]:
+    """The checkpoints in ``folders``, most steps first. One whose state cannot be read is passed over, and logged."""
     found = []
     for folder in folders:
         for state_file in folder.glob(f"step-*/{_STATE}"):
-            state = CheckpointState(**json.loads(state_file.read_text(encoding="utf-8")))
+            try:
+                state = CheckpointState(**json.loads(state_file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                log.warning("%s is damaged and passed over: %s", state_file.parent, error)
+                continue
             found.append(Checkpoint(state_file.parent, state))
-    return max(found, key=lambda checkpoint: checkpoint.state.step, default=None)
+    yield from sorted(found, key=lambda checkpoint: checkpoint.state.step, reverse=True)
+
+
+def newest(folders: Iterable[Path]) -> Checkpoint | None:
+    """The readable checkpoint with the most steps in any of ``folders``."""
+    return next(found_in(folders), None)
+
+
+class DamagedCheckpoint(Exception):  # noqa: N818 a state of the disk, not a fault of the caller
+    """Its tensors cannot be read; an older checkpoint may serve."""
 
 
 def restore(
     checkpoint: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, samples_digest: str
 ) -> None:
-    """Load parameters and moments in place.
+    """Load parameters and moments in place, all of them or none.
 
-    Raises :class:`StageFailure` (MissingInput) if the checkpoint belongs to other data or other parameters.
+    Raises :class:`StageFailure` (MissingInput) if the checkpoint belongs to other data or other parameters, and
+    :class:`DamagedCheckpoint` if its tensors cannot be read.
     """
     if checkpoint.state.samples_digest != samples_digest:
         raise StageFailure(
@@ -93,14 +119,17 @@ def restore(
             "a source changed after it was pinned. Remove the folder to start the stage anew",
         )
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    saved = load_file(checkpoint.folder / "parameters.safetensors")
+    try:
+        saved = load_file(checkpoint.folder / "parameters.safetensors")
+        moments = load_file(checkpoint.folder / "optimizer.safetensors")
+    except (SafetensorError, FileNotFoundError) as error:
+        raise DamagedCheckpoint(f"{checkpoint.folder}: {error}") from error
     if saved.keys() != parameters.keys():
         odd = sorted(saved.keys() ^ parameters.keys())[:3]
         raise StageFailure(FailureClass.MISSING_INPUT, f"{checkpoint.folder}: parameters differ, such as {odd}")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(saved[name])
-    moments = load_file(checkpoint.folder / "optimizer.safetensors")
     for name, parameter in parameters.items():
         optimizer.state[parameter] = {
             "step": moments[f"{name}|step"].to(parameter.device),

@@ -39,7 +39,6 @@ class Limits:
     token_budget: int
     checkpoint_every_seconds: float = 600
     checkpoints_keep: int = 2
-    log_every_steps: int = 1
 
 
 class Schedule:
@@ -109,7 +108,6 @@ class Trainer:
         metrics.TOTAL_STEPS.set(self.total_steps)
         last_checkpoint = last_log = self.clock()
         tokens_logged = self.tokens
-        first = self.step
         while self.step < self.total_steps:
             rate = learning_rate(self.training, self.step, self.total_steps)
             for group in self.optimizer.param_groups:
@@ -117,19 +115,16 @@ class Trainer:
             micro_batches = self.schedule.micro_batches(self.step)
             sums = self._accumulate(micro_batches)
             norm = torch.nn.utils.clip_grad_norm_(self.parameters, float(self.training.max_grad_norm))
-            logs = (self.step - first) % self.limits.log_every_steps == 0
-            if logs:
-                values = {name: float(value) for name, value in sums.items()}
-                self._stop_if_not_finite(values["loss"], float(norm), micro_batches)
-                now = self.clock()
-                speed = (self.tokens - tokens_logged) / max(now - last_log, 1e-9)
-                last_log, tokens_logged = now, self.tokens
-                values = {"learningRate": rate, "gradNorm": float(norm), "tokensPerSecond": round(speed, 1), **values}
+            values = {name: float(value) for name, value in sums.items()}
+            self._stop_if_not_finite(values["loss"], float(norm), micro_batches)
+            now = self.clock()
+            speed = (self.tokens - tokens_logged) / max(now - last_log, 1e-9)
+            last_log, tokens_logged = now, self.tokens
+            values = {"learningRate": rate, "gradNorm": float(norm), "tokensPerSecond": round(speed, 1), **values}
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            if logs:
-                epoch = self.step / self.schedule.steps_per_epoch
-                self.progress.log({"step": self.step + 1, "epoch": round(epoch, 4), "tokens": self.tokens, **values})
+            epoch = self.step / self.schedule.steps_per_epoch
+            self.progress.log({"step": self.step + 1, "epoch": round(epoch, 4), "tokens": self.tokens, **values})
             self.step += 1
             metrics.STEP.set(self.step)
             self.progress.advance(self.step, loss=values["loss"], tokensPerSecond=values["tokensPerSecond"])
@@ -168,7 +163,8 @@ class Trainer:
 
     def _preempt(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        self._checkpoint()
+        if self.step:  # before the first step there is nothing to keep
+            self._checkpoint()
         message = (
             f"stopped on request after step {self.step} of {self.total_steps}; the next attempt goes on from there"
         )
@@ -203,10 +199,9 @@ class Trainer:
         log.info("checkpoint of step %d saved in %.1f s", self.step, self.clock() - started)
 
     def _resume(self) -> None:
-        found = checkpoint.newest([self.checkpoint_folder, *self.previous_checkpoints])
+        found = self._restore()
         if found is None:
             return
-        checkpoint.restore(found, self.scorer, self.optimizer, samples_digest=self.digest)
         self.step, self.tokens = found.state.step, found.state.tokens
         logged = found.folder / "metrics.jsonl"
         if self.progress.metrics_path is not None and logged.exists():
@@ -218,3 +213,14 @@ class Trainer:
                 torch.get_num_threads(),
             )
         log.info("resumed at step %d of %d from %s", self.step, self.total_steps, found.folder)
+
+    def _restore(self) -> checkpoint.Checkpoint | None:
+        """Load the newest checkpoint that can be read whole."""
+        for found in checkpoint.found_in([self.checkpoint_folder, *self.previous_checkpoints]):
+            try:
+                checkpoint.restore(found, self.scorer, self.optimizer, samples_digest=self.digest)
+            except checkpoint.DamagedCheckpoint as damage:
+                log.warning("a damaged checkpoint is passed over: %s", damage)
+                continue
+            return found
+        return None

@@ -25,7 +25,7 @@ def prepare_parameters(model: PreTrainedModel, training: Training, seed: int) ->
     At initialisation an adapter's update is exactly zero, so the model still scores as the reference does.
     """
     if training.tuning is Tuning.FULL:
-        return model.requires_grad_(True)
+        return _masters(model.requires_grad_(True))
     lora = training.lora
     assert lora is not None, "the contract requires lora settings with tuning LoRA"
     model.requires_grad_(False)
@@ -39,6 +39,14 @@ def prepare_parameters(model: PreTrainedModel, training: Training, seed: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)
+    return _masters(model)
+
+
+def _masters(model: PreTrainedModel) -> PreTrainedModel:
+    """FP32 for everything that trains: at usual rates an update is smaller than BF16 can add to a weight."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     return model
 
 

@@ -58,12 +58,12 @@ class DpoObjective:
         self._options = options
         self._sums: torch.Tensor | None = None
         if reference is not None:
-            parts = [
-                part.double().sum()
+            # Summed as the policy's scores are, so that at the first step the ratio is 1 to the last bit.
+            sums = [
+                Scores(scores, torch.tensor(sample.response_lengths)).sums()
                 for sample, scores in zip(samples, reference, strict=True)
-                for part in torch.split(scores, list(sample.response_lengths))
             ]
-            self._sums = torch.stack(parts).view(-1, 2).float().to(device)
+            self._sums = torch.stack(sums).to(device)
 
     def count(self, sample: int) -> int:
         """A pair counts once."""

@@ -8,19 +8,23 @@ has not moved yet. In the packs of epoch 0 the ratio of policy to reference is t
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..models.batch import Sample, build_pack
 from ..models.scorer import Scorer
+from ..store.flush import flush_entry
 from ..telemetry.progress import Progress
 from ..telemetry.stop import StopFlag
+
+log = logging.getLogger(__name__)
 
 
 def sample_hash(sample: Sample) -> str:
@@ -47,9 +51,13 @@ class ReferenceCache:
         """The scores that are there, by sample hash: fp32, ``[scored tokens of the sample]``."""
         wanted, found = set(hashes), {}
         for path in sorted(self.folder.glob("*.safetensors")):
-            with safe_open(path, framework="pt") as file:
-                for name in wanted & set(file.keys()):
-                    found[name] = file.get_tensor(name)
+            try:
+                with safe_open(path, framework="pt") as file:
+                    for name in wanted & set(file.keys()):
+                        found[name] = file.get_tensor(name)
+            except SafetensorError as error:
+                log.warning("%s is damaged, its scores are computed again: %s", path, error)
+                path.unlink(missing_ok=True)
         return found
 
     def add(self, scores: Mapping[str, torch.Tensor]) -> None:
@@ -57,8 +65,9 @@ class ReferenceCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         names = "".join(sorted(scores))
         target = self.folder / f"{hashlib.sha256(names.encode()).hexdigest()[:32]}.safetensors"
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
+        temporary = target.with_suffix(f".{uuid.uuid4().hex}.tmp")
         save_file(dict(scores), temporary)
+        flush_entry(temporary)
         temporary.replace(target)
 
 

@@ -40,7 +40,7 @@ def run(context: StageContext, config: DpoConfig) -> StageResult:
     export(context, config, learner)
     metrics = {
         "pairs": len(samples),
-        "invalidRows": invalid,
+        "invalidRows": invalid + len(pairs) - len(samples),
         "steps": trainer.total_steps,
         "tokens": trainer.tokens,
         "referenceScoresComputed": computed,

@@ -75,7 +75,8 @@ def read_samples(context: StageContext, config: SftConfig, chat: ChatTokenizer) 
             max_invalid_percent=config.max_invalid_percent,
             resolve=context.inputs.path,
         )
-        train, held_out = map(feedback, feedback_rows.train), map(feedback, feedback_rows.holdout)
+        train = tuple(map(feedback, feedback_rows.train))
+        held_out = tuple(map(feedback, feedback_rows.holdout))
         invalid, sources = len(feedback_rows.invalid), mixture.source_records(config.data, feedback_rows)
     else:
         rows = mixture.load_demonstrations(
@@ -85,10 +86,13 @@ def read_samples(context: StageContext, config: SftConfig, chat: ChatTokenizer) 
             max_invalid_percent=config.max_invalid_percent,
             resolve=context.inputs.path,
         )
-        train, held_out = map(demonstration, rows.train), map(demonstration, rows.holdout)
+        train = tuple(map(demonstration, rows.train))
+        held_out = tuple(map(demonstration, rows.holdout))
         invalid, sources = len(rows.invalid), mixture.source_records(config.data, rows)
     longest = longest_conversation(context, config)
     fitting = keep_fitting(
-        tuple(train), max_length=longest, max_invalid_percent=float(config.max_invalid_percent), invalid_before=invalid
+        train, max_length=longest, max_invalid_percent=float(config.max_invalid_percent), invalid_before=invalid
     )
-    return SftSamples(fitting, tuple(s for s in held_out if s.num_tokens <= longest), invalid, sources)
+    scored = tuple(sample for sample in held_out if sample.num_tokens <= longest)
+    too_long = len(train) - len(fitting) + len(held_out) - len(scored)
+    return SftSamples(fitting, scored, invalid + too_long, sources)

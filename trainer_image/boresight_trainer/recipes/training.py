@@ -140,7 +140,6 @@ def make_trainer(
             token_budget=learner.token_budget,
             checkpoint_every_seconds=execution.checkpoint_every_seconds,
             checkpoints_keep=execution.checkpoints_keep,
-            log_every_steps=execution.log_every_steps,
         ),
         progress=context.progress,
         stop=context.stop,
