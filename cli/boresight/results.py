@@ -76,6 +76,8 @@ def read_results(path: Path) -> Results:
 
 def parse_results(document: Mapping[str, Any]) -> Results:
     """The results in a document. Raises KeyError, TypeError or ValueError if it is not one of ours."""
+    if "comparisonDigests" in document:
+        return _of_a_report(document)
     fitness = document["fitness"]
     return Results(
         scores=tuple(_scores(document)),
@@ -84,6 +86,20 @@ def parse_results(document: Mapping[str, Any]) -> Results:
         warnings=tuple(f"{suite}: {warning}" for suite, f in fitness.items() for warning in f.get("warnings", ())),
         kinds={name: config["metadata"]["suite"]["suite"] for name, config in document["configs"].items()},
         details=dict(document.get("details", {})),
+    )
+
+
+def _of_a_report(document: Mapping[str, Any]) -> Results:
+    """From the ``results.json`` next to a report: the rows of :func:`rows_of`, and what makes them comparable."""
+    return Results(
+        scores=tuple(
+            Score(**{name: value for name, value in row.items() if name != "fit"}, higher_is_better=None)
+            for row in document["results"]
+        ),
+        comparison=dict(document["comparisonDigests"]),
+        unfit={suite: tuple(reasons) for suite, reasons in document["unfit"].items()},
+        warnings=(),
+        kinds={},
     )
 
 

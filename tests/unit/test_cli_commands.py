@@ -293,6 +293,16 @@ def test_compare_puts_results_side_by_side(tmp_path: Path, ask: Ask) -> None:
     assert (score["one"], score["two"], score["two interval"]) == (0.5, 0.6, "[0.500, 0.700]")
 
 
+def test_the_results_next_to_a_report_can_be_compared(tmp_path: Path, ask: Ask) -> None:
+    a_finished_run(tmp_path)
+    assert ask("report", "first", "-o", str(tmp_path / "page/report.html"))[0] == 0
+    code, out, _ = ask("compare", "first", str(tmp_path / "page/results.json"), "-o", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert rows
+    assert all(row["first"] == row["page"] for row in rows)
+
+
 def test_compare_refuses_what_was_measured_differently() -> None:
     one, two = (parse_results(a_results_document(comparison=f"sha256:{c * 64}")) for c in "ab")
     with pytest.raises(UserError, match="prompts, decoding settings or engine differ"):
