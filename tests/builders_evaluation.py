@@ -11,7 +11,7 @@ from typing import Any
 from boresight_api.enums import DataFormat, SuiteName, Task
 from boresight_api.stages import DataInput, EvaluateConfig, ModelInput, NamedModel, Sampling, SuiteConfig
 from boresight_trainer.data.records import Message, Prompt
-from boresight_trainer.evaluation.suite import Answer, Ask, Bench, ScoringItem, prompt_key
+from boresight_trainer.evaluation.suite import Answer, Ask, Bench, ScoringItem, TooLong, prompt_key
 
 A_DIGEST = "sha256:" + "a" * 64
 
@@ -71,15 +71,17 @@ class MakeBelieveModel:
     """Answers by ``answer(ask)``; scores a continuation by ``logprob(context, continuation)``, both as texts."""
 
     identity: str = "make-believe"
-    answer: Callable[[Ask], str] = lambda ask: f"answer to {ask.id}"
+    answer: Callable[[Ask], str | TooLong] = lambda ask: f"answer to {ask.id}"
     logprob: Callable[[str, str], float] = lambda context, continuation: -float(len(continuation))
     chat: CharacterChat = field(default_factory=CharacterChat)
     scored: list[ScoringItem] = field(default_factory=list)
     asked: list[tuple[Sampling, str]] = field(default_factory=list)
+    max_length: int = 1 << 20
 
-    def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer]:
+    def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer | TooLong]:
         self.asked.append((sampling, purpose))
-        return [an_answer(self.answer(ask)) for ask in asks]
+        said = [self.answer(ask) for ask in asks]
+        return [an_answer(text) if isinstance(text, str) else text for text in said]
 
     def score(self, items: Sequence[ScoringItem], *, purpose: str) -> list[list[float]]:
         self.scored.extend(items)
@@ -111,7 +113,7 @@ def an_answer(text: str, *, finished: bool = True) -> Answer:
 
 def a_bench(
     prompts: Sequence[Prompt],
-    answers: Mapping[str, Sequence[str | Answer]],
+    answers: Mapping[str, Sequence[str | Answer | TooLong]],
     *,
     model: MakeBelieveModel | None = None,
     **changes: Any,

@@ -19,7 +19,7 @@ from boresight_api.stages import EvaluateConfig, HoldoutSplit, ModelInput, Named
 from boresight_trainer import stage
 from boresight_trainer.evaluation import models as evaluation_models
 from boresight_trainer.evaluation.models import ModelShelf, sample_of
-from boresight_trainer.evaluation.suite import Ask, Context, ScoringItem
+from boresight_trainer.evaluation.suite import Answer, Ask, Context, ScoringItem, TooLong
 from boresight_trainer.models import embedded
 from boresight_trainer.models.batch import Sample
 from boresight_trainer.models.scorer import plain_logprobs
@@ -239,8 +239,21 @@ def test_one_model_is_in_memory_and_none_is_loaded_twice_in_a_row(
 
 def test_a_prompt_without_room_for_the_answer_is_named(tmp_path: Path, cache: Path) -> None:
     config = a_config(tmp_path, max_length=40)
-    with pytest.raises(StageFailure, match=r'prompt "r\d": found \d+ tokens, with maxTokens 6 more than maxLength 40'):
+    with pytest.raises(StageFailure, match=r"row r\d: found a prompt of \d+ tokens, expected at most 3\d"):
         run_recipe(a_context(tmp_path, config, cache), config)
+
+
+def test_a_prompt_longer_than_the_model_s_context_is_not_asked(tmp_path: Path, cache: Path) -> None:
+    from boresight_trainer.data.records import Message
+
+    config = a_config(tmp_path, max_length=1_048_576)
+    model = ModelShelf(a_context(tmp_path, config, cache), config).open(tiny())
+    assert model.max_length == model._model.config.max_position_embeddings
+    asks = [Ask("long", (Message("user", "a" * model.max_length),)), Ask("short", (Message("user", "Hi"),))]
+    long, short = model.generate(asks, config.sampling, purpose="evaluation")
+    assert isinstance(long, TooLong)
+    assert long.tokens > long.limit == model.max_length - config.sampling.max_tokens
+    assert isinstance(short, Answer)
 
 
 def test_scoring_equals_plain_transformers(tmp_path: Path, cache: Path) -> None:

@@ -14,7 +14,7 @@ from boresight_trainer.evaluation.build import slices_of
 from boresight_trainer.evaluation.judges.check_set import PLANTED
 from boresight_trainer.evaluation.judges.judge import Ballot, Duel, Verdict
 from boresight_trainer.evaluation.statistics import Method
-from boresight_trainer.evaluation.suite import Bench, ResultRow, SuiteReport
+from boresight_trainer.evaluation.suite import Bench, ResultRow, SuiteReport, TooLong
 from boresight_trainer.evaluation.suites.holdout import HoldoutSuite
 from boresight_trainer.evaluation.suites.pairwise import PairwiseSuite
 from boresight_trainer.evaluation.suites.verifiable import VerifiableSuite, reference_model
@@ -355,7 +355,7 @@ def holdout(rows: Sequence[Feedback], model: MakeBelieveModel, **changes: Any) -
     return HoldoutSuite("Holdout", tuple(rows), FEEDBACK_MODEL).run(bench)
 
 
-def critic(*critiques: str) -> MakeBelieveModel:
+def critic(*critiques: str | TooLong) -> MakeBelieveModel:
     """Writes the given critiques in turn."""
     remaining = iter(critiques)
     return MakeBelieveModel(answer=lambda ask: next(remaining), logprob=lambda context, target: -0.25 * len(target))
@@ -426,3 +426,40 @@ def test_critiques_are_drawn_as_in_synthesis() -> None:
     model = critic(PRAISES)
     holdout([a_feedback(0, GOOD)], model, critique_sampling=sampling)
     assert model.asked == [(sampling, "critique")]
+
+
+LONG = TooLong(600, 504)
+
+
+def test_a_prompt_without_room_for_a_critique_is_counted_not_fatal() -> None:
+    rows = [a_feedback(0, BAD, NO_COMMAS), a_feedback(1, GOOD, NO_COMMAS)]
+    report = holdout(rows, critic(NAMES_COMMAS, LONG), max_invalid_percent=50)
+    for name in ("parsableShare", "finishedShare", "critiqueRecall"):
+        estimate = row(report, name, "feedback-model").estimate
+        assert (estimate.value, estimate.n, estimate.invalid) == (1.0, 1, 1)
+    assert (report.samples[1].responses, report.samples[1].metrics["parsableShare"]) == ((), None)
+
+
+def test_a_prompt_without_room_for_an_answer_is_counted_in_both_comparisons() -> None:
+    prompts = [a_prompt(i, NO_COMMAS) for i in range(3)]
+    answers = {"policy": ["a", "b, c", LONG], "initial": ["x, y", "d", "e"]}
+    bench = a_bench(prompts, answers, max_invalid_percent=34)
+    report = a_verifiable(prompts).run(bench)
+    for where in (("policy",), ("policy", "initial")):
+        name = "constraintShare" if len(where) == 1 else "constraintShareDifference"
+        estimate = row(report, name, *where).estimate
+        assert (estimate.n, estimate.invalid) == (2, 1)
+    assert row(report, "constraintShare", "initial").estimate.invalid == 0
+    compared = PairwiseSuite("Pairwise", tuple(prompts), make_judge=lambda _: Scripted(lambda a, b: 0.7)).run(bench)
+    estimate = row(compared, "winRate", "policy", "initial").estimate
+    assert (estimate.n, estimate.invalid) == (2, 1)
+
+
+@pytest.mark.parametrize(("answered", "percent"), [(["a", LONG], 49), ([LONG, LONG], 100)])
+def test_too_many_prompts_without_room_are_refused_by_name(answered: list[str | TooLong], percent: int) -> None:
+    prompts = [a_prompt(i, NO_COMMAS) for i in range(2)]
+    bench = a_bench(prompts, {"policy": answered, "initial": ["a", "b"]}, max_invalid_percent=percent)
+    message = r'suite "Verifiable": row p[01]: found a prompt of 600 tokens, expected at most 504'
+    with pytest.raises(StageFailure, match=message) as caught:
+        a_verifiable(prompts).run(bench)
+    assert caught.value.failure is FailureClass.INVALID_DATA

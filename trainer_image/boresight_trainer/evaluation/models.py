@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from boresight_api.base import semantic_form, sha256_hex
-from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import EvaluateConfig, ModelInput, Sampling
 from transformers import PreTrainedModel
 
@@ -17,7 +16,7 @@ from ..data.seeds import derive_seed
 from ..engine.memory import CPU_BUDGET, GPU_BUDGET
 from ..generation.batches import generation_batches
 from ..generation.generator import GenerationRequest
-from ..generation.hf import TransformersGenerator
+from ..generation.hf import TransformersGenerator, context_length
 from ..generation.prefixes import PrefixTree
 from ..models.batch import Sample, Segment, build_pack
 from ..models.chat import ChatTokenizer
@@ -25,7 +24,7 @@ from ..models.loading import load_causal_lm
 from ..models.scorer import Scorer, self_check
 from ..stage import StageContext
 from .journal import Journal, batch_name
-from .suite import Answer, Ask, ScoringItem
+from .suite import Answer, Ask, ScoringItem, TooLong
 
 
 class ModelShelf:
@@ -77,34 +76,34 @@ class LoadedModel:
     ) -> None:
         self.identity = identity
         self.chat = chat
+        self.max_length = min(config.max_length, context_length(model))
         self._model = model
         self._scorer: Scorer | None = None
         self._context = context
         self._config = config
         self._journal = journal
 
-    def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer]:
+    def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer | TooLong]:
         """One answer each; a generation batch is fixed by the lengths of the prompts alone and is kept when finished.
 
-        Raises StageFailure (InvalidData) for a prompt that leaves no room for ``maxTokens``.
+        A prompt that leaves no room for ``maxTokens`` is not asked.
         """
-        requests = [self._request(ask, sampling, purpose) for ask in asks]
+        wanted = [self._request(ask, sampling, purpose) for ask in asks]
+        requests = [request for request in wanted if isinstance(request, GenerationRequest)]
         lengths = [len(request.prompt_ids) for request in requests]
         answers: dict[int, Answer] = {}
         self._context.progress.phase(f"generate {purpose}", len(requests))
         for batch in generation_batches(lengths, self._config.batch_size):
             answers.update(zip(batch, self._generate_batch([requests[i] for i in batch], sampling), strict=True))
             self._context.progress.advance(len(answers))
-        return [answers[i] for i in range(len(requests))]
+        given = (answers[i] for i in range(len(requests)))
+        return [request if isinstance(request, TooLong) else next(given) for request in wanted]
 
-    def _request(self, ask: Ask, sampling: Sampling, purpose: str) -> GenerationRequest:
+    def _request(self, ask: Ask, sampling: Sampling, purpose: str) -> GenerationRequest | TooLong:
         prompt_ids = tuple(self.chat.prompt_ids(ask.messages))
-        if len(prompt_ids) + sampling.max_tokens > self._config.max_length:
-            raise StageFailure(
-                FailureClass.INVALID_DATA,
-                f'prompt "{ask.id}": found {len(prompt_ids)} tokens, with maxTokens {sampling.max_tokens} more than '
-                f"maxLength {self._config.max_length}; raise maxLength, lower maxTokens or leave the row out",
-            )
+        limit = self.max_length - sampling.max_tokens
+        if len(prompt_ids) > limit:
+            return TooLong(len(prompt_ids), limit)
         return GenerationRequest(ask.id, prompt_ids, derive_seed(self._config.seed, purpose, ask.id, 0))
 
     def _generate_batch(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Answer]:
@@ -119,7 +118,7 @@ class LoadedModel:
         if records is None:
             self._context.stop.check()
             generator = TransformersGenerator(
-                self._model, self.chat, batch_size=self._config.batch_size, max_length=self._config.max_length
+                self._model, self.chat, batch_size=self._config.batch_size, max_length=self.max_length
             )
             generations = generator.generate(requests, sampling)
             records = [[g.text, len(g.token_ids), g.finished] for g in generations]

@@ -27,6 +27,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class TooLong:
+    """Stands for the answer to a prompt that leaves no room for one: tokens found, and how many there may be."""
+
+    tokens: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """A conversation that a model is to continue; ``id`` names the item in seeds, files and messages."""
 
@@ -74,7 +82,11 @@ class OpenModel(Protocol):
     def chat(self) -> Encoder:
         """Its tokenizer and template."""
 
-    def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer]:
+    @property
+    def max_length(self) -> int:
+        """Longest sequence in tokens: ``maxLength``, or the model's own context where that is shorter."""
+
+    def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer | TooLong]:
         """One answer each, in the order of ``asks``; seeds follow from (run seed, purpose, ask id)."""
 
     def score(self, items: Sequence[ScoringItem], *, purpose: str) -> list[list[float]]:
@@ -94,7 +106,7 @@ class Bench:
 
     config: EvaluateConfig
     shelf: Shelf
-    answers: Mapping[str, Mapping[str, Answer]]
+    answers: Mapping[str, Mapping[str, Answer | TooLong]]
     """``answers[model name][prompt_key(prompt)]`` for every prompt a suite declared."""
 
     @property
@@ -102,7 +114,7 @@ class Bench:
         """The candidate, then the baselines."""
         return (self.config.candidate.name, *(baseline.name for baseline in self.config.baselines))
 
-    def answers_of(self, model: str, prompts: Sequence[Prompt]) -> list[Answer]:
+    def answers_of(self, model: str, prompts: Sequence[Prompt]) -> list[Answer | TooLong]:
         """Answers of one model in the order of ``prompts``."""
         return [self.answers[model][prompt_key(prompt)] for prompt in prompts]
 

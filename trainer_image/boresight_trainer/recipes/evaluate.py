@@ -13,7 +13,7 @@ from boresight_api.stages import EvaluateConfig
 from ..evaluation import results
 from ..evaluation.build import build_suites
 from ..evaluation.models import ModelShelf, identity_of
-from ..evaluation.suite import Answer, Ask, Bench, Suite, SuiteReport, prompt_key
+from ..evaluation.suite import Answer, Ask, Bench, Suite, SuiteReport, TooLong, prompt_key
 from ..evaluation.suites.verifiable import reference_model
 from ..stage import StageContext, StageResult, environment
 from ..telemetry.metrics import EVALUATED
@@ -46,7 +46,9 @@ def run(context: StageContext, config: EvaluateConfig) -> StageResult:
     return StageResult(ArtifactKind.EVALUATION, metrics, results.headline(found), sources)
 
 
-def answer_all(shelf: ModelShelf, config: EvaluateConfig, suites: Sequence[Suite]) -> dict[str, dict[str, Answer]]:
+def answer_all(
+    shelf: ModelShelf, config: EvaluateConfig, suites: Sequence[Suite]
+) -> dict[str, dict[str, Answer | TooLong]]:
     """``[model][prompt_key]``: every model answers the union of the suites' prompts once.
 
     The model that scores fluency comes last, so that it is still in memory when the suites begin.
@@ -56,7 +58,7 @@ def answer_all(shelf: ModelShelf, config: EvaluateConfig, suites: Sequence[Suite
         return {}
     asks = [Ask(prompt.id, prompt.messages) for prompt in prompts.values()]
     reference = reference_model(config.candidate, config.baselines)
-    answers: dict[str, dict[str, Answer]] = {}
+    answers: dict[str, dict[str, Answer | TooLong]] = {}
     for named in sorted((config.candidate, *config.baselines), key=lambda model: model is reference):
         given = shelf.open(named.model).generate(asks, config.sampling, purpose="evaluation")
         answers[named.name] = dict(zip(prompts, given, strict=True))

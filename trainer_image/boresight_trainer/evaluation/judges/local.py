@@ -47,7 +47,7 @@ class LocalJudge:
             judge.chat.prompt_ids(judge_messages(duel.question, duel.baseline, duel.candidate)),
         )
         letters = (tuple(judge.chat.encode_text("A")), tuple(judge.chat.encode_text("B")))
-        if max(map(len, orders)) + max(map(len, letters)) > self._max_length:
+        if max(map(len, orders)) + max(map(len, letters)) > min(self._max_length, judge.max_length):
             return None
         return ScoringItem(duel.id, tuple(Context(tuple(order), letters) for order in orders))
 

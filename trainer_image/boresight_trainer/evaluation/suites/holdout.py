@@ -24,10 +24,12 @@ from ..suite import (
     SampleRow,
     ScoringItem,
     SuiteReport,
+    TooLong,
     document_of,
     prompt_key,
     rows_digest,
 )
+from .common import check_lengths
 
 FEEDBACK_MODEL = "feedback-model"
 
@@ -68,7 +70,11 @@ class HoldoutSuite:
         losses = self._losses(model, bench)
         asks = [Ask(row.id, critique_messages(row.prompt, row.response, bench.config.templates)) for row in self.rows]
         written = model.generate(asks, bench.config.critique_sampling, purpose="critique")
-        findings = [find(row, critique.text) for row, critique in zip(self.rows, written, strict=True)]
+        check_lengths(self.name, bench.config, [row.id for row in self.rows], written)
+        findings = [
+            find(row, critique.text) if isinstance(critique, Answer) else None
+            for row, critique in zip(self.rows, written, strict=True)
+        ]
         return SuiteReport(
             name=self.name,
             suite="Holdout",
@@ -94,7 +100,7 @@ class HoldoutSuite:
             request = critique_messages(row.prompt, row.response, bench.config.templates)
             target = format_language_feedback(row.critique, row.advice)
             prompt, response = model.chat.conversation_ids(request, target)
-            fits = len(prompt) + len(response) <= bench.config.max_length
+            fits = len(prompt) + len(response) <= min(bench.config.max_length, model.max_length)
             encoded.append((tuple(prompt), tuple(response)) if fits else None)
         items = [
             ScoringItem(row.id, (Context(ids[0], (ids[1],)),))
@@ -105,7 +111,11 @@ class HoldoutSuite:
         return [None if ids is None else Loss(-next(sums)[0], len(ids[1])) for ids in encoded]
 
     def _result_rows(
-        self, losses: Sequence[Loss | None], written: Sequence[Answer], findings: Sequence[Finding], seed: int
+        self,
+        losses: Sequence[Loss | None],
+        written: Sequence[Answer | TooLong],
+        findings: Sequence[Finding | None],
+        seed: int,
     ) -> Iterator[ResultRow]:
         """Rows of one prompt are one cluster, as a prompt may have several responses with a critique each."""
         ids = [row.prompt.id for row in self.rows]
@@ -125,12 +135,16 @@ class HoldoutSuite:
             return ResultRow(name, FEEDBACK_MODEL, estimate, higher_is_better=better, headline=headline)
 
         nll = [None if loss is None else (loss.nll, float(loss.tokens)) for loss in losses]
+        parsable = [None if finding is None else (float(finding.parsable), 1.0) for finding in findings]
+        finished = [(float(answer.finished), 1.0) if isinstance(answer, Answer) else None for answer in written]
         yield row("lossPerToken", ratio(nll, Scale.REAL), better=False, headline=True)
-        yield row("parsableShare", ratio([(float(f.parsable), 1.0) for f in findings], Scale.SHARE), better=True)
-        yield row("finishedShare", ratio([(float(a.finished), 1.0) for a in written], Scale.SHARE), better=True)
-        if all(finding.named is None for finding in findings):
+        yield row("parsableShare", ratio(parsable, Scale.SHARE), better=True)
+        yield row("finishedShare", ratio(finished, Scale.SHARE), better=True)
+        if all(finding is None or finding.named is None for finding in findings):
             return
-        hits = [None if f.named is None or f.failed is None else (f, len(f.named & f.failed)) for f in findings]
+        hits = [
+            None if f is None or f.named is None or f.failed is None else (f, len(f.named & f.failed)) for f in findings
+        ]
         precision = [None if hit is None else (float(hit[1]), float(len(hit[0].named or ()))) for hit in hits]
         recall = [None if hit is None else (float(hit[1]), float(len(hit[0].failed or ()))) for hit in hits]
         failing = [
@@ -147,12 +161,12 @@ class HoldoutSuite:
         bench: Bench,
         asks: Sequence[Ask],
         losses: Sequence[Loss | None],
-        written: Sequence[Answer],
-        findings: Sequence[Finding],
+        written: Sequence[Answer | TooLong],
+        findings: Sequence[Finding | None],
     ) -> Iterator[SampleRow]:
         sampling = semantic_form(bench.config.critique_sampling)
         for number, row in enumerate(self.rows):
-            loss, finding = losses[number], findings[number]
+            loss, finding, critique = losses[number], findings[number], written[number]
             turns = [{"role": message.role, "content": message.content} for message in asks[number].messages]
             yield SampleRow(
                 doc_id=number,
@@ -160,14 +174,14 @@ class HoldoutSuite:
                 target=format_language_feedback(row.critique, row.advice),
                 filter=FEEDBACK_MODEL,
                 arguments={"gen_args_0": {"arg_0": turns, "arg_1": sampling}},
-                responses=(written[number].text,),
+                responses=(critique.text,) if isinstance(critique, Answer) else (),
                 metrics={
                     "lossPerToken": None if loss is None else loss.nll / loss.tokens,
-                    "parsableShare": float(finding.parsable),
-                    "finishedShare": float(written[number].finished),
+                    "parsableShare": None if finding is None else float(finding.parsable),
+                    "finishedShare": float(critique.finished) if isinstance(critique, Answer) else None,
                 },
                 details={}
-                if finding.named is None or finding.failed is None
+                if finding is None or finding.named is None or finding.failed is None
                 else {"named": sorted(finding.named), "failed": sorted(finding.failed)},
             )
 

@@ -15,11 +15,12 @@ from ..judges.check_set import CheckReport, examine
 from ..judges.judge import Ballot, Duel, Judge, Verdict
 from ..length_control import length_controlled_win_rate
 from ..statistics import Estimate, Scale, estimate_mean
-from ..suite import Answer, Bench, ResultRow, SampleRow, SuiteReport, document_of
-from .common import comparison_of, generation_arguments
+from ..suite import Answer, Bench, ResultRow, SampleRow, SuiteReport, TooLong, document_of
+from .common import check_lengths, comparison_of, generation_arguments
 
 JUDGE = "judge"
 _IDENTICAL = Verdict(Ballot(0.5, "identical answers, not asked"), Ballot(0.5, "identical answers, not asked"))
+_UNANSWERED = Verdict(Ballot(None, "prompt too long, not answered"), Ballot(None, "prompt too long, not answered"))
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,11 @@ class PairwiseSuite:
 
     def run(self, bench: Bench) -> SuiteReport:
         """Examine the judge, then let it compare; an unfit judge's verdicts are shown, never a headline."""
-        judge = self.make_judge(bench)
-        report = examine(judge, seed=bench.config.seed)
         candidate, *baselines = bench.model_names
         answers = {model: bench.answers_of(model, self.prompts) for model in bench.model_names}
+        check_lengths(self.name, bench.config, [prompt.id for prompt in self.prompts], *answers.values())
+        judge = self.make_judge(bench)
+        report = examine(judge, seed=bench.config.seed)
         rows: list[ResultRow] = list(_check_rows(report, soft=judge.has_probabilities))
         samples: list[SampleRow] = []
         for baseline in baselines:
@@ -58,15 +60,22 @@ class PairwiseSuite:
         )
 
     def _duels(
-        self, judge: Judge, candidate: str, baseline: str, first: Sequence[Answer], second: Sequence[Answer]
+        self,
+        judge: Judge,
+        candidate: str,
+        baseline: str,
+        first: Sequence[Answer | TooLong],
+        second: Sequence[Answer | TooLong],
     ) -> list[Verdict]:
-        """A verdict per prompt; equal answers are a tie without asking."""
+        """A verdict per prompt; equal answers are a tie without asking, a missing one is invalid."""
         pairs = list(zip(self.prompts, first, second, strict=True))
         open_questions = [
-            Duel(prompt.id, prompt_text(prompt), a.text, b.text) for prompt, a, b in pairs if not _same(a, b)
+            Duel(prompt.id, prompt_text(prompt), a.text, b.text)
+            for prompt, a, b in pairs
+            if isinstance(a, Answer) and isinstance(b, Answer) and not _same(a, b)
         ]
         asked = iter(judge.judge(open_questions, purpose=f"{self.name}: {candidate} against {baseline}"))
-        return [_IDENTICAL if _same(a, b) else next(asked) for _, a, b in pairs]
+        return [_unasked(a, b) or next(asked) for _, a, b in pairs]
 
     def _samples(self, bench: Bench, duel: Result) -> Iterator[SampleRow]:
         for number, (prompt, verdict) in enumerate(zip(self.prompts, duel.verdicts, strict=True)):
@@ -79,8 +88,8 @@ class PairwiseSuite:
                 responses=(verdict.candidate_first.raw, verdict.baseline_first.raw),
                 metrics={"winRate": verdict.outcome, "softWinRate": verdict.probability},
                 details={
-                    "candidate": duel.candidate_answers[number].text,
-                    "baseline": duel.baseline_answers[number].text,
+                    "candidate": _text(duel.candidate_answers[number]),
+                    "baseline": _text(duel.baseline_answers[number]),
                     "consistent": verdict.consistent,
                 },
             )
@@ -93,8 +102,8 @@ class Result:
     candidate: str
     baseline: str
     verdicts: Sequence[Verdict]
-    candidate_answers: Sequence[Answer]
-    baseline_answers: Sequence[Answer]
+    candidate_answers: Sequence[Answer | TooLong]
+    baseline_answers: Sequence[Answer | TooLong]
 
     def rows(self, *, soft: bool, seed: int) -> Iterator[ResultRow]:
         """Win rates (raw, soft, length-controlled), and what says how the judge behaved."""
@@ -110,8 +119,8 @@ class Result:
         yield share("winRate", outcomes, better=True, headline=True)
         controlled = length_controlled_win_rate(
             outcomes,
-            [len(self.candidate_answers[i].text) for i in valid],
-            [len(self.baseline_answers[i].text) for i in valid],
+            [len(_text(self.candidate_answers[i])) for i in valid],
+            [len(_text(self.baseline_answers[i])) for i in valid],
             invalid=invalid,
             seed=seed,
         )
@@ -145,6 +154,17 @@ def _check_rows(report: CheckReport, *, soft: bool) -> Iterator[ResultRow]:
         yield ResultRow("checkLeaningShare", JUDGE, report.leaning, higher_is_better=True)
     yield ResultRow("checkIdenticalTies", JUDGE, report.identical_ties, higher_is_better=True)
     yield ResultRow("checkFirstPositionRate", JUDGE, report.first_position)
+
+
+def _unasked(a: Answer | TooLong, b: Answer | TooLong) -> Verdict | None:
+    """The verdict that needs no judge, if there is one."""
+    if isinstance(a, TooLong) or isinstance(b, TooLong):
+        return _UNANSWERED
+    return _IDENTICAL if _same(a, b) else None
+
+
+def _text(answer: Answer | TooLong) -> str:
+    return answer.text if isinstance(answer, Answer) else ""
 
 
 def _same(a: Answer, b: Answer) -> bool:

@@ -18,9 +18,20 @@ from ...data.instructions.verifiers import verify
 from ...data.records import Prompt
 from ..measures import Measure, Observation, rows_of
 from ..statistics import Scale, permutation_test, sign_test
-from ..suite import Answer, Bench, Context, ResultRow, SampleRow, ScoringItem, SuiteReport, document_of
+from ..suite import (
+    Answer,
+    Bench,
+    Context,
+    Encoder,
+    ResultRow,
+    SampleRow,
+    ScoringItem,
+    SuiteReport,
+    TooLong,
+    document_of,
+)
 from ..topic import on_topic
-from .common import comparison_of, generation_arguments
+from .common import check_lengths, comparison_of, generation_arguments
 
 CONSTRAINT_SHARE = Measure("constraintShare", Scale.SHARE, higher_is_better=True, headline=True)
 PROMPT_SHARE = Measure("promptShare", Scale.SHARE, higher_is_better=True)
@@ -54,8 +65,12 @@ class VerifiableSuite:
     def run(self, bench: Bench) -> SuiteReport:
         """Verify, then score the answers' likelihood under the initial model."""
         answers = {model: bench.answers_of(model, self.prompts) for model in bench.model_names}
+        check_lengths(self.name, bench.config, [prompt.id for prompt in self.prompts], *answers.values())
         satisfied = {
-            model: [verify(p.constraints, a.text) for p, a in zip(self.prompts, given, strict=True)]
+            model: [
+                verify(p.constraints, a.text) if isinstance(a, Answer) else None
+                for p, a in zip(self.prompts, given, strict=True)
+            ]
             for model, given in answers.items()
         }
         observed = self._second_observations(bench, answers)
@@ -75,19 +90,24 @@ class VerifiableSuite:
             details={"fluencyUnder": reference.name if reference else None, "tests": self._tests(bench, satisfied)},
         )
 
-    def _share_rows(self, satisfied: Mapping[str, Sequence[Sequence[bool]]], seed: int) -> Iterator[ResultRow]:
-        constraints = {m: [(float(sum(v)), float(len(v))) for v in verdicts] for m, verdicts in satisfied.items()}
-        whole = {m: [(float(all(v)), 1.0) for v in verdicts] for m, verdicts in satisfied.items()}
+    def _share_rows(self, satisfied: Mapping[str, Sequence[Sequence[bool] | None]], seed: int) -> Iterator[ResultRow]:
+        constraints = {
+            m: [None if v is None else (float(sum(v)), float(len(v))) for v in verdicts]
+            for m, verdicts in satisfied.items()
+        }
+        whole = {
+            m: [_plain(None if v is None else float(all(v))) for v in verdicts] for m, verdicts in satisfied.items()
+        }
         yield from rows_of(CONSTRAINT_SHARE, constraints, seed=seed)
         yield from rows_of(PROMPT_SHARE, whole, seed=seed)
 
-    def _slice_rows(self, satisfied: Mapping[str, Sequence[Sequence[bool]]], seed: int) -> Iterator[ResultRow]:
+    def _slice_rows(self, satisfied: Mapping[str, Sequence[Sequence[bool] | None]], seed: int) -> Iterator[ResultRow]:
         slices = [[self.slices_of(constraint) for constraint in prompt.constraints] for prompt in self.prompts]
         for name in sorted({s for prompt in slices for constraint in prompt for s in constraint}):
             places = [[i for i, s in enumerate(prompt) if name in s] for prompt in slices]
             observed = {
                 model: [
-                    (float(sum(verdict[i] for i in place)), float(len(place)))
+                    None if verdict is None else (float(sum(verdict[i] for i in place)), float(len(place)))
                     for verdict, place in zip(verdicts, places, strict=True)
                     if place
                 ]
@@ -95,12 +115,16 @@ class VerifiableSuite:
             }
             yield from rows_of(CONSTRAINT_SHARE, observed, seed=seed, slice_name=name)
 
-    def _tests(self, bench: Bench, satisfied: Mapping[str, Sequence[Sequence[bool]]]) -> dict[str, Any]:
+    def _tests(self, bench: Bench, satisfied: Mapping[str, Sequence[Sequence[bool] | None]]) -> dict[str, Any]:
         """p-values of the paired difference in satisfied constraints, per baseline."""
         candidate, *baselines = bench.model_names
         found = {}
         for baseline in baselines:
-            gains = [sum(a) - sum(b) for a, b in zip(satisfied[candidate], satisfied[baseline], strict=True)]
+            gains = [
+                sum(a) - sum(b)
+                for a, b in zip(satisfied[candidate], satisfied[baseline], strict=True)
+                if a is not None and b is not None
+            ]
             found[baseline] = {
                 "signTest": sign_test(gains),
                 "permutationTest": permutation_test(gains, seed=bench.config.seed),
@@ -108,24 +132,33 @@ class VerifiableSuite:
         return found
 
     def _second_observations(
-        self, bench: Bench, answers: Mapping[str, Sequence[Answer]]
+        self, bench: Bench, answers: Mapping[str, Sequence[Answer | TooLong]]
     ) -> dict[str, dict[str, list[Observation]]]:
         """``[measure][model][prompt]``."""
         fluency = self._fluency(bench, answers)
         observed: dict[str, dict[str, list[Observation]]] = {measure.name: {} for measure in SECOND_MEASURES}
         for model, given in answers.items():
-            texts = [answer.text.strip() for answer in given]
+            texts = [answer.text.strip() if isinstance(answer, Answer) else None for answer in given]
             copies = Counter(texts)
-            topics = [on_topic(prompt, text) for prompt, text in zip(self.prompts, texts, strict=True)]
+            topics = [
+                None if text is None else on_topic(prompt, text)
+                for prompt, text in zip(self.prompts, texts, strict=True)
+            ]
             observed["onTopicShare"][model] = [_plain(value) for value in topics]
             observed["fluency"][model] = [_plain(value) for value in fluency[model]]
-            observed["answerTokens"][model] = [(float(answer.num_tokens), 1.0) for answer in given]
+            observed["answerTokens"][model] = [
+                (float(answer.num_tokens), 1.0) if isinstance(answer, Answer) else None for answer in given
+            ]
             # An answer given k times counts 1/k, so that the mean is the number of distinct answers over prompts.
-            observed["distinctShare"][model] = [(1 / copies[text], 1.0) for text in texts]
-            observed["finishedShare"][model] = [(float(answer.finished), 1.0) for answer in given]
+            observed["distinctShare"][model] = [_plain(None if text is None else 1 / copies[text]) for text in texts]
+            observed["finishedShare"][model] = [
+                (float(answer.finished), 1.0) if isinstance(answer, Answer) else None for answer in given
+            ]
         return observed
 
-    def _fluency(self, bench: Bench, answers: Mapping[str, Sequence[Answer]]) -> dict[str, list[float | None]]:
+    def _fluency(
+        self, bench: Bench, answers: Mapping[str, Sequence[Answer | TooLong]]
+    ) -> dict[str, list[float | None]]:
         """Mean log-probability per token of each answer (terminator aside) under the initial model.
 
         All models' answers to a prompt share its tokens and are scored at once; an empty answer has no fluency.
@@ -137,8 +170,8 @@ class VerifiableSuite:
         items, encoded = [], []
         for number, prompt in enumerate(self.prompts):
             prefix = tuple(chat.prompt_ids(prompt.messages))
-            room = bench.config.max_length - len(prefix)
-            tokens = {model: tuple(chat.encode_text(given[number].text)) for model, given in answers.items()}
+            room = min(bench.config.max_length, judge.max_length) - len(prefix)
+            tokens = {model: _tokens(chat, given[number]) for model, given in answers.items()}
             distinct = tuple(dict.fromkeys(run for run in tokens.values() if 0 < len(run) <= room))
             encoded.append((tokens, distinct))
             if distinct:
@@ -154,13 +187,13 @@ class VerifiableSuite:
     def _samples(
         self,
         bench: Bench,
-        answers: Mapping[str, Sequence[Answer]],
-        satisfied: Mapping[str, Sequence[Sequence[bool]]],
+        answers: Mapping[str, Sequence[Answer | TooLong]],
+        satisfied: Mapping[str, Sequence[Sequence[bool] | None]],
         observed: Mapping[str, Mapping[str, Sequence[Observation]]],
     ) -> Iterator[SampleRow]:
         for number, prompt in enumerate(self.prompts):
             for model in bench.model_names:
-                verdict = satisfied[model][number]
+                answer, verdict = answers[model][number], satisfied[model][number]
                 second = {name: _value(values[model][number]) for name, values in observed.items()}
                 yield SampleRow(
                     doc_id=number,
@@ -168,13 +201,13 @@ class VerifiableSuite:
                     target="",
                     filter=model,
                     arguments=generation_arguments(bench.config, prompt),
-                    responses=(answers[model][number].text,),
+                    responses=(answer.text,) if isinstance(answer, Answer) else (),
                     metrics={
-                        "constraintShare": sum(verdict) / len(verdict),
-                        "promptShare": float(all(verdict)),
+                        "constraintShare": None if verdict is None else sum(verdict) / len(verdict),
+                        "promptShare": None if verdict is None else float(all(verdict)),
                         **second,
                     },
-                    details={"satisfied": list(verdict)},
+                    details={} if verdict is None else {"satisfied": list(verdict)},
                 )
 
 
@@ -188,6 +221,10 @@ def _rows_if_any(measure: Measure, observed: Mapping[str, Sequence[Observation]]
     """Nothing for a measure that does not exist here: fluency without a baseline, topics where prompts have none."""
     if any(observation is not None for observations in observed.values() for observation in observations):
         yield from rows_of(measure, observed, seed=seed)
+
+
+def _tokens(chat: Encoder, answer: Answer | TooLong) -> tuple[int, ...]:
+    return tuple(chat.encode_text(answer.text)) if isinstance(answer, Answer) else ()
 
 
 def _plain(value: float | None) -> Observation:
