@@ -254,3 +254,20 @@ def test_an_endpoint_must_be_a_url_without_credentials(url: str) -> None:
         Endpoint(url, "judge-1", None)
     assert failure.value.failure is FailureClass.INVALID_CONFIG
     assert SECRET not in failure.value.message
+
+
+def test_equal_requests_at_once_write_one_cache_entry(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together, write = threading.Barrier(8, timeout=10), Path.write_bytes
+
+    def write_at_once(path: Path, content: bytes) -> int:
+        written = write(path, content)
+        together.wait()
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", write_at_once)
+    same = Duel("1", "Q?", "good", "good")  # both orders are the same request
+    verdicts = a_judge(serve(lambda body: "A"), tmp_path).judge([same] * 4, purpose="test")
+    assert len(verdicts) == 4
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".json"]
