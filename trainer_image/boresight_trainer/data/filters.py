@@ -29,12 +29,15 @@ class Refined:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One item before judgement. ``refined`` is None if y* was not asked for; ``fits`` is false if it could not be."""
+    """One item before judgement. ``feedback`` is None without a critique, ``refined`` if y* was not asked for.
+
+    ``fits`` is false if what is missing could not be asked for.
+    """
 
     prompt_text: str
     response: str
     critique: str
-    feedback: LanguageFeedback | Unparsable
+    feedback: LanguageFeedback | Unparsable | None
     refined: Refined | None
     fits: bool = True
 

@@ -49,7 +49,7 @@ class Item:
             prompt_text=prompt_text(self.prompt),
             response=self.response.text,
             critique=self.critique_text,
-            feedback=parse_language_feedback(self.critique_text),
+            feedback=None if self.critique is None else parse_language_feedback(self.critique.text),
             refined=None
             if self.refined is None
             else Refined(self.refined.text, self.refined.content_tokens, self.refined.finished),
