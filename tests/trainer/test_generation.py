@@ -173,17 +173,19 @@ def test_the_attention_of_the_model_is_left_as_it_was(model, chat):
     assert model.config._attn_implementation == before
 
 
-def test_batches_are_reported_as_they_are_done_and_a_stop_is_honoured_between_them(model, chat):
-    stop, reported = StopFlag(30), []
+def test_a_stop_is_honoured_between_batches(model, chat):
+    class StopAfterOneBatch(StopFlag):
+        def check(self, step: int | None = None) -> None:
+            checked.append(step)
+            if step:
+                self.request()
+            super().check(step)
 
-    def on_batch(generations: Sequence[Generation]) -> None:
-        reported.append([generation.id for generation in generations])
-        stop.request()
-
+    checked: list[int | None] = []
     with pytest.raises(StageFailure) as caught:
-        generator(model, chat).generate(requests(chat), GREEDY, on_batch=on_batch, stop=stop)
+        generator(model, chat).generate(requests(chat), GREEDY, stop=StopAfterOneBatch(30))
     assert caught.value.failure is FailureClass.PREEMPTED
-    assert [len(batch) for batch in reported] == [4]
+    assert checked == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,12 +42,10 @@ class Generator(Protocol):
         requests: Sequence[GenerationRequest],
         sampling: Sampling,
         *,
-        on_batch: Callable[[Sequence[Generation]], None] | None = None,
         stop: StopFlag | None = None,
     ) -> list[Generation]:
         """One output for each request, in the order of the requests.
 
-        ``on_batch`` receives the outputs of each generation batch as it is done. Between batches a requested ``stop``
-        raises :class:`~boresight_api.outcome.StageFailure` (Preempted).
+        Between generation batches a requested ``stop`` raises :class:`~boresight_api.outcome.StageFailure` (Preempted).
         """
         ...

@@ -6,7 +6,7 @@ row's tokens depend on its prompt, its seed, and (by rounding alone) on the batc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,6 @@ class TransformersGenerator:
         requests: Sequence[GenerationRequest],
         sampling: Sampling,
         *,
-        on_batch: Callable[[Sequence[Generation]], None] | None = None,
         stop: StopFlag | None = None,
     ) -> list[Generation]:
         """See :class:`~.generator.Generator`.
@@ -80,8 +79,6 @@ class TransformersGenerator:
             done = self._generate_batch([requests[i] for i in indices], sampling)
             for i, generation in zip(indices, done, strict=True):
                 results[i] = generation
-            if on_batch is not None:
-                on_batch(done)
         return [result for result in results if result is not None]
 
     def _check(self, request: GenerationRequest) -> None:

@@ -145,8 +145,6 @@ class Pack:
     """``[N]`` int64: flat position whose hidden state predicts the target; several targets may share one."""
     target_ids: Tensor
     """``[N]`` int64: the token predicted."""
-    target_responses: Tensor
-    """``[N]`` int64: number of the response that the target belongs to, ascending."""
     response_lengths: tuple[int, ...]
     """``R`` target counts, responses in sample order."""
     sample_ids: tuple[str, ...]
@@ -201,7 +199,6 @@ def build_pack(samples: Sequence[Sample], device: torch.device | str = "cpu") ->
         attention=AttentionPlan.build(layout.rows, device),
         target_positions=place(sources),
         target_ids=place(ids),
-        target_responses=place(np.repeat(np.arange(len(counts)), counts)),
         response_lengths=counts,
         sample_ids=tuple(sample.id for sample in samples),
         max_token_id=int(flat.max()),

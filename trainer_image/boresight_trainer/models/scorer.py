@@ -37,10 +37,6 @@ class Scores:
         """``[R]`` summed log-probability of each response."""
         return torch.segment_reduce(self.logprobs, "sum", lengths=self.lengths, unsafe=True)
 
-    def means(self) -> Tensor:
-        """``[R]`` mean log-probability of each response's terms."""
-        return self.sums() / self.lengths
-
 
 class Scorer(nn.Module):
     """``forward(pack) -> Scores`` for a transformers causal language model, with or without PEFT adapters.
