@@ -49,15 +49,17 @@ def load_yaml(text: str) -> dict[str, Any]:
     """The one mapping in ``text``. Raises :class:`ManifestError`, naming the line."""
     documents = load_documents(text)
     if len(documents) != 1:
-        raise ManifestError([Problem("", f"{len(documents)} documents", "one", "separate files are clearer")])
+        advice = "separate files are clearer" if documents else "`boresight init` writes the smallest manifest"
+        found = f"{len(documents)} documents" if documents else "nothing"
+        raise ManifestError([Problem("", found, "one document", advice)])
     return documents[0]
 
 
 def load_documents(text: str) -> list[dict[str, Any]]:
     """All mappings in ``text``, which ``---`` separates; empty documents are skipped. Raises :class:`ManifestError`."""
-    loader = _Loader(text)
     documents = []
     try:
+        loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
@@ -75,8 +77,6 @@ def load_documents(text: str) -> list[dict[str, Any]]:
         ) from None
     except yaml.YAMLError as error:
         raise ManifestError([Problem("", f"no YAML ({' '.join(str(error).split())})")]) from None
-    finally:
-        loader.dispose()
     return documents
 
 

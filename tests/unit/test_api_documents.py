@@ -78,7 +78,8 @@ def test_structure_is_what_kubectl_sends(text: str, answer: object) -> None:
         ("a: &a [*a]\n", "line 1: found an anchor that contains itself"),
         ("[1]\n", "line 1: found a list, expected a mapping"),
         ("a\n", "line 1: found a str, expected a mapping"),
-        ("", "found 0 documents, expected one"),
+        ("", "found nothing, expected one document"),
+        ("a: \x00b\n", "no YAML"),
         ("a: 1\n---\nb: 2\n", "found 2 documents, expected one"),
     ],
 )
