@@ -286,6 +286,12 @@ def test_an_item_without_critique_or_refinement_shows_what_there_is() -> None:
     assert [step.label for step in example.steps] == ["Prompt x", "Response y"]
 
 
+def test_a_prompt_that_a_model_was_not_asked_shows_the_others_answers() -> None:
+    unasked = {**a_sample("e", "policy", ""), "resps": [[]]}
+    (example,) = final_examples([unasked, a_sample("e", "initial", "rain falls")], "policy")
+    assert [step.text for step in example.steps[1:]] == ["rain falls"]
+
+
 def test_models_stand_in_the_order_base_warm_started_aligned() -> None:
     (example,) = final_examples([a_sample("e", m, m) for m in ("policy", "initial", "warm-start")], "policy")
     assert [step.label for step in example.steps] == ["Prompt x", "base", "warm-started", "aligned"]

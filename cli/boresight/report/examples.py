@@ -45,6 +45,7 @@ def _final_example(name: str, samples: Sequence[Mapping[str, Any]], candidate: s
             _satisfied(sample.get("satisfied")),
         )
         for sample in sorted(samples, key=lambda s: order.get(s["filter"], 2))
+        if sample["resps"][0]  # a prompt too long for a model has no answer of it
     ]
     prompt = Step("Prompt x", conversation(samples[0]["doc"]["messages"]), "prompt")
     return Example(name, (prompt, *answers))
