@@ -260,13 +260,18 @@ def _finding(store: FileStore, name: str, key: str, run: str) -> StageFinding:
 
 def _newest_step(attempts: Sequence[Path]) -> int | None:
     """Completed optimizer steps of the newest complete checkpoint, or the number of finished generation batches."""
-    steps = [
-        int(json.loads(state.read_text(encoding="utf-8"))["step"])
-        for attempt in attempts
-        for state in attempt.glob("step-*/state.json")
-    ]
+    steps = [step for attempt in attempts for state in attempt.glob("step-*/state.json") if (step := _step(state))]
     batches = {batch.name for attempt in attempts for batch in attempt.glob("*.jsonl")}
     return max(steps, default=len(batches) or None)
+
+
+def _step(state: Path) -> int | None:
+    """None for a checkpoint that a power cut tore: the stage passes over it, too."""
+    try:
+        return int(json.loads(state.read_text(encoding="utf-8"))["step"])
+    except (ValueError, KeyError, TypeError):
+        log.warning("%s is damaged and passed over", state)
+        return None
 
 
 def _known(what: str, value: str | None) -> str:

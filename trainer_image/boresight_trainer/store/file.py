@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from .digests import file_digest
 from .errors import storage_errors
+from .flush import flush_entry, flush_folder
 from .layout import ARTIFACTS, CACHE, CHECKPOINTS, STAGING, checked_name, file_path, is_key
 
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
@@ -163,7 +164,7 @@ class FileStore:
         _check_complete(folder, manifest)
         with storage_errors("write the artifact", folder):
             _write(folder / MANIFEST_NAME, manifest.to_bytes())
-            _flush(folder)
+            flush_folder(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             adopted = not _publish_by_rename(folder, target)
             if adopted:
@@ -285,7 +286,7 @@ def _rename_onto_nothing(folder: Path, target: Path) -> bool:
         if error.errno in _OCCUPIED:
             return False
         raise
-    _flush_entry(target.parent)
+    flush_entry(target.parent)
     return True
 
 
@@ -312,19 +313,3 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _flush(folder: Path) -> None:
-    """Flush every file and folder, so that after a power cut a manifest never stands beside missing content."""
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            _flush_entry(Path(parent) / name)
-        _flush_entry(Path(parent))
-
-
-def _flush_entry(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
