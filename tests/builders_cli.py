@@ -158,7 +158,7 @@ class FakeLauncher:
             s.id: held.get(s.id) or pin(s.uri, revision=s.revision, files=s.files).model_copy(update={"id": s.id})
             for s in sources(run)
         }
-        made = plan(run, pins)
+        made = plan(run, pins, recipe=document.recipe)
         assert made.digest is not None
         findings = tuple(
             StageFinding(

@@ -97,5 +97,7 @@ class Prepare(Contract):
     """The run: ``apiVersion``, ``kind``, ``metadata`` and ``spec``, as ``parse_manifest`` takes it."""
     pins: tuple[Pin, ...] = operational((), max_length=MAX_SOURCES)
     """Pins of an earlier ``prepare`` that still hold; their sources are verified, not pinned anew."""
+    recipe: ShortText | None = operational(None)
+    """Recipe of the first plan; it counts where the manifest names none."""
     execution: Execution = operational()
     """Where and how."""

@@ -135,6 +135,18 @@ def test_an_adapter_lies_beside_the_identity_of_its_base(tiny_model, tmp_path):
     assert caught.value.failure is FailureClass.MISSING_INPUT
 
 
+def test_an_adapters_base_is_read_at_the_commit_that_was_pinned(tiny_model, tmp_path):
+    base = ModelInput(uri="hf://owner/name", digest=TINY.digest, revision="c" * 40)
+    asked = []
+
+    def resolve(value: Input) -> Path:
+        asked.append(value)
+        return tiny_model
+
+    exported(adapted(tiny_model), tiny_model, tmp_path, form=ExportForm.ADAPTER, base=base, resolve=resolve)
+    assert asked == [Input(uri=base.uri, digest=base.digest, revision=base.revision)]
+
+
 def test_an_adapter_may_stand_on_an_adapter(tiny_model, tmp_path):
     first = exported(adapted(tiny_model), tiny_model, tmp_path / "first", form=ExportForm.ADAPTER)
     places = {"embedded://tiny": tiny_model, "artifact://first": first}

@@ -17,6 +17,7 @@ from boresight.local.planning import Manifest, read_manifest
 from boresight.local.run import Finished, run_manifest
 from boresight.main import main
 from boresight.records import State
+from boresight_api.artifact import MANIFEST_NAME, ArtifactManifest, Parent
 from boresight_api.outcome import FailureClass
 from boresight_trainer.store.file import FileStore
 from builders_cli import FakeLauncher, a_manifest, a_manifest_file, dies, fails, never_ends, publish
@@ -77,6 +78,35 @@ def test_the_second_run_finds_everything_cached_and_starts_no_stage(bench: Bench
     assert finished.record.state is State.SUCCEEDED
     assert all(state is State.CACHED for name, state in states(finished).items() if name != "prepare")
     assert bench.text.count("cached") >= 4
+
+
+def test_a_cached_stage_with_another_parent_is_a_clear_error(bench: Bench) -> None:
+    manifest, launcher = a_manifest(bench.folder), FakeLauncher()
+    bench.run(manifest, launcher)
+    model, synthesis = launcher.stages[0], launcher.stages[1]
+    path = bench.store.path(synthesis.key) / MANIFEST_NAME
+    found = ArtifactManifest.model_validate_json(path.read_bytes())
+    parent = Parent(name="feedbackModel", key=model.key, digest="sha256:" + "0" * 64)
+    path.write_bytes(found.model_copy(update={"parents": (parent,)}).to_bytes())
+    with pytest.raises(UserError, match=f"artifact {synthesis.key}: its feedbackModel.*remove the folder") as caught:
+        bench.run(manifest, FakeLauncher())
+    assert caught.value.exit_code == 77
+
+
+def test_checkpoints_that_the_run_left_go_when_another_run_published_the_key(bench: Bench) -> None:
+    manifest, launcher = a_manifest(bench.folder), FakeLauncher()
+    uid = bench.run(manifest, launcher).record.uid
+    folder = bench.store.checkpoints(launcher.stages[0].key)
+    (folder / f"{uid[:8]}-1").mkdir()
+    (folder / "ffffffff-1").mkdir()
+    bench.run(manifest, FakeLauncher())
+    assert [path.name for path in folder.iterdir()] == ["ffffffff-1"]
+
+
+def test_prepare_gets_the_recipe_of_the_first_plan(bench: Bench) -> None:
+    finished = bench.run(a_manifest(bench.folder), FakeLauncher())
+    document = AttemptFolder(finished.folder.attempt_folder("prepare", None, 1)).document
+    assert json.loads(document.read_text())["recipe"] == finished.record.recipe == "1"
 
 
 def test_editing_beta_runs_policy_and_evaluation_again_and_nothing_else(bench: Bench) -> None:

@@ -52,7 +52,7 @@ ROWS: dict[str, dict[str, Any]] = {
 def read(subset: str, kind: str, values: dict[str, Any]) -> Any:
     form = AlignAnythingFormat.of(subset)
     row = RawRow("train.parquet", 1, values)
-    prompt = form.prompt(row, form.row_id(row))
+    prompt = form.prompt(row, form.row_id(row) or row.place)
     return prompt if kind == "prompt" else getattr(form, kind)(row, prompt)
 
 

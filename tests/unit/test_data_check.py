@@ -67,6 +67,7 @@ def test_equal_rows_and_equal_prompts_are_found(tmp_path: Path, capsys: pytest.C
     _, found = report(capsys, write_jsonl(tmp_path / "d.jsonl", rows), "--use", "feedback")
     assert found["duplicate_records"] == {"extra": 1, "groups": [["d.jsonl:1", "d.jsonl:3"]]}
     assert found["duplicate_prompts"]["extra"] == 2
+    assert found["duplicate_prompts"]["groups"][0] == ["d.jsonl:1", "d.jsonl:3"]
 
 
 def test_columns_are_mapped_as_a_manifest_maps_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

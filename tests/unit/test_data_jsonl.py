@@ -21,7 +21,7 @@ def read(kind: str, values: dict[str, Any], columns: dict[str, str] | None = Non
     """The one record of ``kind`` that a row gives."""
     form = JsonlFormat.of(columns or {})
     row = RawRow("file.jsonl", 3, values)
-    prompt = form.prompt(row, form.row_id(row))
+    prompt = form.prompt(row, form.row_id(row) or row.place)
     return prompt if kind == "prompt" else getattr(form, kind)(row, prompt)[0]
 
 

@@ -35,13 +35,29 @@ def prompts(count: int, times: int = 1) -> list[Prompt]:
 # -- ids -------------------------------------------------------------------------------------------------------------
 
 
-def test_ids_are_file_and_row_wherever_the_file_lies_and_are_prefixed_only_on_a_clash(tmp_path: Path) -> None:
-    first, other = a_file(tmp_path / "one", rows=2), a_file(tmp_path / "two", rows=2)
+def test_ids_are_row_numbers_whatever_the_file_is_called_and_are_prefixed_only_on_a_clash(tmp_path: Path) -> None:
+    first, other = a_file(tmp_path / "one", rows=2), a_file(tmp_path / "two", rows=2, name="renamed.jsonl")
     alone = loaded(load_prompts, an_input(other))
-    assert [row.id for row in alone.train] == ["feedback.jsonl:1", "feedback.jsonl:2"]
+    assert [row.id for row in alone.train] == [":1", ":2"]
     both = loaded(load_prompts, an_input(first), an_input(other))
-    expected = ["feedback.jsonl:1", "feedback.jsonl:2", "1/feedback.jsonl:1", "1/feedback.jsonl:2"]
-    assert [row.id for row in both.train] == expected
+    assert [row.id for row in both.train] == [":1", ":2", "1/:1", "1/:2"]
+
+
+def test_in_a_folder_ids_are_file_and_row_because_its_digest_covers_the_names(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        a_file(tmp_path, rows=1, name=name, prompt=name)
+    assert [row.id for row in loaded(load_prompts, an_input(tmp_path)).train] == ["a.jsonl:1", "b.jsonl:1"]
+
+
+def test_a_renamed_file_gives_the_same_rows_to_the_same_key(tmp_path: Path) -> None:
+    rows: list[Any] = [a_feedback_row(number) for number in range(40)]
+    rows[3] = {"prompt": ""}
+    chosen = []
+    for name in ("one.jsonl", "two.jsonl"):
+        value = an_input(write_jsonl(tmp_path / name, [*rows, "no JSON"]), limit=20, weight=Decimal("1.5"))
+        read = loaded(load_feedback, value, max_invalid_percent=10)
+        chosen.append([(row.id, row.prompt.messages) for row in read.train])
+    assert chosen[0] == chosen[1]
 
 
 def test_an_id_that_two_rows_have_makes_the_second_invalid(tmp_path: Path) -> None:
@@ -229,7 +245,7 @@ def test_two_responses_of_one_row_are_two_records_with_two_ids(tmp_path: Path) -
     path = write_jsonl(tmp_path / "train.jsonl", [a_comparison()])
     value = an_input(path, format=DataFormat.ALIGN_ANYTHING, subset="text-to-text", weight=Decimal(2))
     ids = [row.id for row in loaded(load_feedback, value).train]
-    assert ids == ["train.jsonl:1#1", "train.jsonl:1#2", "train.jsonl:1~2#1", "train.jsonl:1~2#2"]
+    assert ids == [":1#1", ":1#2", ":1~2#1", ":1~2#2"]
 
 
 def test_the_manifest_of_an_artifact_names_what_was_read(tmp_path: Path) -> None:

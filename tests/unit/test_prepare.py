@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from boresight_api.artifact import Parent
 from boresight_api.execution import Execution, Prepare, RunReference
 from boresight_api.manifest import parse_manifest
 from boresight_api.outcome import ExitCode, FailureClass, Outcome, PrepareReport, StageFailure, StageState
 from boresight_api.pins import Pin, source_id
 from boresight_api.plan import plan
+from boresight_api.recipe import RECIPES
 from boresight_trainer.models import embedded
 from boresight_trainer.recipes.prepare import prepare, run_prepare
 from boresight_trainer.store.file import FileStore
@@ -46,11 +49,12 @@ class Case:
             "spec": self.spec,
         }
 
-    def document(self, *pins: Pin) -> Prepare:
+    def document(self, *pins: Pin, recipe: str | None = None) -> Prepare:
         return Prepare(
             run=RunReference(kind="AlignmentRun", name="first", uid=UID),
             manifest=self.manifest,
             pins=pins,
+            recipe=recipe,
             execution=Execution(storage=self.store.uri, outcome_file=str(self.folder / "outcome.json")),
         )
 
@@ -210,6 +214,40 @@ def test_a_model_without_a_chat_template_is_found_before_anything_trains(case: C
     assert caught.value.failure is FailureClass.INVALID_CONFIG
     case.spec["model"]["chatTemplate"] = (source / "chat_template.jinja").read_text()
     assert len(case.prepare().stages) == 4
+
+
+def test_a_template_that_drops_the_system_prompt_is_found_before_anything_trains(case: Case) -> None:
+    model = case.folder / "model"
+    source = embedded.materialize(embedded.TINY, case.folder / "cache")
+    write_files(model, {"tokenizer_config.json": "{}"})
+    (model / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
+    template = (source / "chat_template.jinja").read_text()
+    template = "{% if messages[0]['role'] == 'system' %}{% set messages = messages[1:] %}{% endif %}" + template
+    case.spec["model"] = {"uri": model.as_uri(), "chatTemplate": template}
+    case.prepare()
+    case.spec["model"]["systemPrompt"] = "Answer in one sentence."
+    with pytest.raises(StageFailure, match="drops or rewrites text of the system turn") as caught:
+        case.prepare()
+    assert caught.value.failure is FailureClass.INVALID_CONFIG
+
+
+def test_the_recipe_of_the_first_plan_counts(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = RECIPES["1"]
+    monkeypatch.setitem(RECIPES, "2", replace(first, defaults=replace(first.defaults, seed=43)))
+    newer = prepare(case.document(recipe="2"), cache=case.folder / "cache")
+    assert newer.plan != case.prepare().plan
+    run = parse_manifest(case.manifest)
+    assert newer.plan == plan(run, {found.id: found for found in newer.pins}, recipe="2").digest
+
+
+def test_finished_work_with_another_parent_is_refused(case: Case) -> None:
+    keys = case.keys(case.prepare())
+    publish(case.store, keys["feedback-model"])
+    parent = Parent(name="feedbackModel", key=keys["feedback-model"], digest="sha256:" + "0" * 64)
+    publish(case.store, keys["synthesis"], parents=(parent,))
+    with pytest.raises(StageFailure, match=r"its feedbackModel, artifact .*: found sha256:") as caught:
+        case.prepare()
+    assert caught.value.failure is FailureClass.MISSING_INPUT
 
 
 def test_a_store_that_cannot_be_written_is_said_first(case: Case) -> None:

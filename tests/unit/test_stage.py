@@ -128,6 +128,18 @@ def test_parents_are_recorded_with_the_digest_that_was_there(tmp_path: Path, rec
     assert [(p.name, p.key, p.digest) for p in manifest.parents] == [("model", first.key, parent["artifact"]["digest"])]
 
 
+def test_finished_work_with_another_parent_is_not_adopted(tmp_path: Path, recipe: list[StageContext]) -> None:
+    first = a_stage(tmp_path)
+    run(first, tmp_path)
+    child = a_stage(tmp_path, a_config(seed=2, model=ModelInput(uri=f"artifact://{first.key}", key=first.key)))
+    run(child, tmp_path)
+    manifest = FileStore(child.execution.storage).path(first.key) / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"holdoutLoss", b"trainingLoss"))
+    code, outcome = run(child, tmp_path)
+    assert code == ExitCode.MISSING_INPUT
+    assert f"its model, artifact {first.key}: found sha256:" in str(outcome["message"])
+
+
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from boresight_api.artifact import MANIFEST_NAME
+from boresight_api.artifact import MANIFEST_NAME, Parent
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_trainer.store import file as file_module
 from boresight_trainer.store.file import FileStore
@@ -139,6 +140,21 @@ def test_a_manifest_that_cannot_be_trusted_is_named(tmp_path: Path, content: str
     (store.path(KEY) / MANIFEST_NAME).write_text(content)
     with pytest.raises(StageFailure, match=rf"manifest.json: found .*{message}.*remove") as caught:
         store.manifest(KEY)
+    assert caught.value.failure is FailureClass.MISSING_INPUT
+
+
+def test_finished_work_is_adopted_only_with_the_parents_that_it_was_made_from(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    assert store.finished(KEY) is None
+    made_from = publish(store, key=OTHER_KEY).artifact.digest
+    publish(store, parents=(Parent(name="model", key=OTHER_KEY, digest=made_from),))
+    assert store.finished(KEY) == store.manifest(KEY)
+    shutil.rmtree(store.path(OTHER_KEY))
+    assert store.finished(KEY) == store.manifest(KEY), "a parent that is not here says nothing"
+    found = publish(store, OTHER_KEY, {"weights.bin": "others"}).artifact.digest
+    message = rf"artifact {KEY}: its model, artifact {OTHER_KEY}: found {found}, expected {made_from}.*remove the"
+    with pytest.raises(StageFailure, match=message) as caught:
+        store.finished(KEY)
     assert caught.value.failure is FailureClass.MISSING_INPUT
 
 

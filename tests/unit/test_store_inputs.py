@@ -241,6 +241,12 @@ def test_a_commit_is_its_own_pin_and_asks_nobody(monkeypatch: pytest.MonkeyPatch
     assert found.digest == pin(f"hf://owner/name@{COMMIT}").digest
 
 
+def test_the_commit_that_was_pinned_counts_more_than_the_branch_in_the_uri() -> None:
+    reference = hub.HubReference.parse("hf://owner/name@main")
+    assert reference.at(COMMIT).revision == COMMIT
+    assert reference.at(None).revision == "main"
+
+
 @pytest.fixture
 def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """A hub cache with one snapshot, on a machine without network."""

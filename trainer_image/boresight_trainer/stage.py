@@ -80,7 +80,7 @@ def run(stage: Stage, *, store: FileStore, inputs: Inputs, progress: Progress, s
     Raises :class:`StageFailure` for every end that the failure table knows.
     """
     _check_key(stage)
-    if (finished := store.manifest(stage.key)) is not None:
+    if (finished := store.finished(stage.key)) is not None:
         log.info("artifact %s exists already; nothing to do", stage.key)
         return _outcome(stage, PublishedArtifact(uri=store.artifact_uri(stage.key), digest=finished.digest()), finished)
     started = time.monotonic()
@@ -164,13 +164,13 @@ def _parents(stage: Stage, store: FileStore) -> Iterator[Parent]:
     for role, value in inputs_of(stage.config):
         if value.key is None:
             continue
-        manifest = store.manifest(value.key)
-        if manifest is None:
+        digest = store.digest(value.key)
+        if digest is None:
             raise StageFailure(
                 FailureClass.MISSING_INPUT,
                 f"{role}: artifact {value.key} is not in {store.uri}; run the stage that makes it again",
             )
-        yield Parent(name=role, key=value.key, digest=manifest.digest())
+        yield Parent(name=role, key=value.key, digest=digest)
 
 
 def _outcome(stage: Stage, artifact: PublishedArtifact, manifest: ArtifactManifest) -> Outcome:

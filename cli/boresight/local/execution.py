@@ -45,12 +45,15 @@ def stage_document(
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def prepare_document(manifest: Manifest, pins: tuple[Pin, ...], store: str, folder: AttemptFolder) -> dict[str, Any]:
-    """``prepare.json``."""
+def prepare_document(
+    manifest: Manifest, pins: tuple[Pin, ...], store: str, folder: AttemptFolder, *, recipe: str
+) -> dict[str, Any]:
+    """``prepare.json``. ``recipe``: of the run's first plan."""
     document = Prepare(
         run=run_reference(manifest),
         manifest=dict(manifest.document),
         pins=pins,
+        recipe=recipe,
         execution=_execution(None, store, folder, attempt=1, halvings=0),
     )
     return document.model_dump(mode="json", by_alias=True, exclude_none=True)

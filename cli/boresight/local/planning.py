@@ -11,6 +11,7 @@ from ..errors import INVALID_CONFIG, UserError
 from ..settings import default_store, store_folder, store_uri
 
 if TYPE_CHECKING:
+    from boresight_api.artifact import ArtifactManifest
     from boresight_api.kinds import Run
     from boresight_api.pins import Pin, Source
     from boresight_api.plan import Plan, PlannedStage
@@ -125,8 +126,18 @@ def make_plan(manifest: Manifest, store: FileStore, pins: Mapping[str, Pin], *, 
         raise UserError(
             "\n".join(f"{manifest.path}: {problem}" for problem in error.problems), INVALID_CONFIG
         ) from error
-    cached = frozenset(s.name for s in made.stages if s.key is not None and store.digest(s.key) is not None)
+    cached = frozenset(s.name for s in made.stages if s.key is not None and finished(store, s.key) is not None)
     return LocalPlan(made, pins, cached)
+
+
+def finished(store: FileStore, key: str) -> ArtifactManifest | None:
+    """The manifest of finished work, or None. Raises :class:`UserError` if it can be neither adopted nor ignored."""
+    from boresight_api.outcome import StageFailure, exit_code_of
+
+    try:
+        return store.finished(key)
+    except StageFailure as failure:
+        raise UserError(failure.message, int(exit_code_of(failure.failure))) from failure
 
 
 def known_pins(manifest: Manifest, store: FileStore, record: RunRecord | None) -> dict[str, Pin]:

@@ -25,7 +25,7 @@ from .execution import GRACE_SECONDS, prepare_document, run_uid, stage_document
 from .interrupt import Interrupt
 from .launch import Launcher
 from .outcomes import Next, decide, last_lines, read_outcome
-from .planning import LocalPlan, Manifest, known_pins, make_plan
+from .planning import LocalPlan, Manifest, finished, known_pins, make_plan
 
 PREPARE = "prepare"
 INTERRUPTED_EXIT = 130
@@ -130,7 +130,8 @@ class Work:
         """Pin the sources, check the data, look at the store. Its report, or the exit code if that went wrong."""
         number = _next_number(self.folder, PREPARE, None)
         attempt = AttemptFolder(self.folder.attempt_folder(PREPARE, None, number))
-        attempt.create(prepare_document(self.manifest, tuple(planned.pins.values()), self.store.uri, attempt))
+        pins, recipe = tuple(planned.pins.values()), planned.plan.recipe
+        attempt.create(prepare_document(self.manifest, pins, self.store.uri, attempt, recipe=recipe))
         outcome, ended = self._attempt(
             StageRecord(PREPARE, PREPARE), attempt, number, halvings=0, start=partial(self.launcher.prepare, attempt)
         )
@@ -275,9 +276,10 @@ class Work:
     def _adopt(self, stage: PlannedStage, text: str) -> bool:
         """Whether the artifact is in the store already; then the stage is Cached."""
         assert stage.key is not None
-        manifest = self.store.manifest(stage.key)
+        manifest = finished(self.store, stage.key)
         if manifest is None:
             return False
+        self.store.discard_checkpoints(stage.key, self.record.uid[:8])  # another run may have published the key
         headline = manifest.metrics.get("headline")
         numbers = headline if isinstance(headline, dict) else {}
         self._change(

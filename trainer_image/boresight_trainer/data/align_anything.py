@@ -224,9 +224,9 @@ class AlignAnythingFormat:
             uses.append(Use.FEEDBACK)
         return tuple(uses)
 
-    def row_id(self, row: RawRow) -> str:
-        """The row's place: the data set has no ids."""
-        return row.place
+    def row_id(self, _row: RawRow) -> str | None:
+        """None: the data set has no ids."""
+        return None
 
     def prompt(self, row: RawRow, row_id: str) -> Prompt:
         """x, with the media it is about."""

@@ -131,9 +131,9 @@ def check(
             counter.add(place, record)
         errors += counter.too_long
         tokens = _distributions(counter.lengths)
-    prompts = {row.row_id: row.prompt for row in rows if row.prompt is not None}
+    prompts = {row.place: row.prompt for row in rows if row.prompt is not None}
     aside = held_out(list(prompts.values()), holdout, seed)
-    kept = [row_id for row_id, prompt in prompts.items() if content_of(prompt) in aside]
+    kept = [place for place, prompt in prompts.items() if content_of(prompt) in aside]
     return CheckReport(
         path=str(path),
         files=tuple(file.name for file in form.files(path, split=value.split, files=value.files)),
@@ -143,7 +143,7 @@ def check(
         characters=_distributions(_characters(records)),
         tokens=tokens,
         problems=_problems(errors),
-        duplicate_prompts=_duplicates((row_id, content_of(prompt)) for row_id, prompt in prompts.items()),
+        duplicate_prompts=_duplicates((place, content_of(prompt)) for place, prompt in prompts.items()),
         duplicate_records=_duplicates(
             (place, _content(record)) for place, record in records if not isinstance(record, Prompt)
         ),

@@ -32,8 +32,8 @@ class RowFormat(Protocol):
         """What rows with these columns can be used for."""
         ...
 
-    def row_id(self, row: RawRow) -> str:
-        """Stable within the source."""
+    def row_id(self, row: RawRow, /) -> str | None:
+        """The id that the row names itself, stable within the source; None if it names none."""
         ...
 
     def prompt(self, row: RawRow, row_id: str) -> Prompt:

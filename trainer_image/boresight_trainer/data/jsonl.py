@@ -87,11 +87,11 @@ class JsonlFormat:
         }
         return tuple(use for use, possible in wanted.items() if possible)
 
-    def row_id(self, row: RawRow) -> str:
-        """The row's own id, or its place."""
+    def row_id(self, row: RawRow) -> str | None:
+        """The row's own id, if it has one."""
         value = self._get(row, ColumnRole.ID)
         if value is None:
-            return row.place
+            return None
         if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
             raise RowError(self.columns[ColumnRole.ID], shown(value), "text or an integer")
         return str(value)

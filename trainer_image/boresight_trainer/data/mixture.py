@@ -142,21 +142,20 @@ def read_input(
     for file in form.files(path, split=value.split, files=value.files):
         for row in read_rows(file, form.needed):
             if isinstance(row, InvalidRow):
-                place = f"{row.file}:{row.number}"
-                yield ReadRow(place, place, None, (), row)
+                yield ReadRow(f"{row.file}:{row.number}", file.row_id(row.number), None, (), row)
                 continue
-            read = _read(form, row, convert)
+            read = _read(form, row, convert, file.row_id(row.number))
             if read.row_id in first and read.error is None:
                 error = RowError("id", f'"{read.row_id}", which row {first[read.row_id]} has', "an id of its own")
-                read = replace(read, row_id=row.place, records=(), error=error.at(row))
+                read = replace(read, row_id=file.row_id(row.number), records=(), error=error.at(row))
             first.setdefault(read.row_id, row.place)
             yield read
 
 
-def _read(form: RowFormat, row: RawRow, convert: Convert[T]) -> ReadRow[T]:
-    row_id, prompt = row.place, None
+def _read(form: RowFormat, row: RawRow, convert: Convert[T], row_id: str) -> ReadRow[T]:
+    prompt = None
     try:
-        row_id = form.row_id(row)
+        row_id = form.row_id(row) or row_id
         prompt = form.prompt(row, row_id)
         return ReadRow(row.place, row_id, prompt, convert(form, row, prompt))
     except NoPair:

@@ -35,6 +35,12 @@ class DataFile:
     path: Path
     name: str
     """Relative to the source, with forward slashes: stable wherever the source lies."""
+    alone: bool = False
+    """Whether it is the source itself: its content alone identifies it then, so its name must decide nothing."""
+
+    def row_id(self, number: int) -> str:
+        """The id of a row that names none itself: ``<file>:<row number>``, or ``:<row number>`` in a file alone."""
+        return f":{number}" if self.alone else f"{self.name}:{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class RawRow:
 
     @property
     def place(self) -> str:
-        """``<file>:<row number>``: the row's id where it names none itself."""
+        """``<file>:<row number>``, as messages name the row."""
         return f"{self.file}:{self.number}"
 
 
@@ -102,7 +108,7 @@ def find_files(root: Path, *, split: str | None, files: Sequence[str] = ()) -> t
             raise _no_data(
                 f"{root.name}: found `{option}` beside a single file, expected a folder: leave `{option}` out"
             )
-        return (DataFile(_known(root), root.name),)
+        return (DataFile(_known(root), root.name, alone=True),)
     if files:
         return tuple(_named(root, name) for name in files)
     present = [DataFile(p, p.relative_to(root).as_posix()) for p in sorted(root.rglob("*")) if _is_data(root, p)]

@@ -137,7 +137,7 @@ def _write_adapter(model: PreTrainedModel, base: ModelInput, output: Path) -> No
     (output / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
     state = {f"base_model.model.{name}": t.cpu().contiguous() for name, t in get_peft_model_state_dict(model).items()}
     save_file(state, output / "adapter_model.safetensors", metadata={"format": "pt"})
-    identity = base.model_dump(mode="json", by_alias=True, exclude_none=True, include={"uri", "key", "digest"})
+    identity = base.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(Input.model_fields))
     (output / ADAPTER_BASE).write_text(json.dumps(identity, indent=1), encoding="utf-8")
 
 

@@ -105,7 +105,7 @@ def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
     held = {earlier.id: earlier for earlier in document.pins}
     digests = DigestCache(cache)
     pins = {source.id: _pin(source, held.get(source.id), store, digests) for source in wanted}
-    made = plan(run, pins)
+    made = plan(run, pins, recipe=document.recipe)
     inputs = Inputs(store, cache)
     _check_models(made, inputs)
     rows = _check_data(made, inputs)
@@ -171,14 +171,19 @@ def _with_rows(found: Pin, rows: Mapping[str, int]) -> Pin:
 
 def _check_models(made: Plan, inputs: Inputs) -> None:
     """Every model that lies here already can be talked to: it has a tokenizer and a chat template."""
-    checked: set[tuple[str, str | None]] = set()
+    checked: set[tuple[str | None, ...]] = set()
     for stage in made.stages:
         for role, value in inputs_of(stage.config):
-            here = isinstance(value, ModelInput) and value.key is None and value.uri.startswith("file:")
-            if here and isinstance(value, ModelInput) and (value.uri, value.chat_template) not in checked:
-                checked.add((value.uri, value.chat_template))
+            if not isinstance(value, ModelInput) or value.key is not None or not value.uri.startswith("file:"):
+                continue
+            identity = (value.uri, value.chat_template, value.system_prompt)
+            if identity not in checked:
+                checked.add(identity)
                 ChatTokenizer.from_folder(
-                    inputs.path(value), chat_template=value.chat_template, name=f"{role} {value.uri}"
+                    inputs.path(value),
+                    chat_template=value.chat_template,
+                    system_prompt=value.system_prompt,
+                    name=f"{role} {value.uri}",
                 )
 
 
@@ -251,7 +256,7 @@ def _finding(store: FileStore, name: str, key: str, run: str) -> StageFinding:
     attempts = sorted(p for p in folder.glob("*-*") if p.is_dir()) if folder.is_dir() else []
     own = [int(number) for p in attempts if (number := p.name.removeprefix(f"{run[:8]}-")).isdigit()]
     attempt = max(own, default=None)
-    if store.manifest(key) is not None:
+    if store.finished(key) is not None:
         return StageFinding(name=name, state=StageState.PRESENT, digest=store.digest(key), attempt=attempt)
     step = _newest_step(attempts)
     state = StageState.MISSING if step is None else StageState.CHECKPOINT

@@ -93,6 +93,23 @@ class FileStore:
             )
         return manifest
 
+    def finished(self, key: str) -> ArtifactManifest | None:
+        """As :meth:`manifest`, for work that is adopted: its parents, as far as they are here, must be those it read.
+
+        Raises :class:`StageFailure` (MissingInput) naming the parent that is another one now.
+        """
+        manifest = self.manifest(key)
+        for parent in manifest.parents if manifest is not None else ():
+            found = self.digest(parent.key)
+            if found is not None and found != parent.digest:
+                raise StageFailure(
+                    FailureClass.MISSING_INPUT,
+                    f"artifact {key}: its {parent.name}, artifact {parent.key}: found {found}, expected "
+                    f"{parent.digest}, which it was made from: the parent was made again meanwhile; remove the folder "
+                    f"{self.path(key)} to compute the artifact anew",
+                )
+        return manifest
+
     def digest(self, key: str) -> str | None:
         """``sha256:`` of ``manifest.json`` as it lies in the store, or None if there is no artifact."""
         content = self._manifest_bytes(key)

@@ -43,8 +43,8 @@ class HubReference:
         return cls(match["repo"], "dataset" if match["data"] else "model", match["revision"])
 
     def at(self, revision: str | None) -> HubReference:
-        """The same repository at ``revision``, unless the URI names one itself."""
-        return HubReference(self.repo, self.kind, self.revision or revision)
+        """The same repository at ``revision``, the commit that was pinned; without one, as the URI says."""
+        return HubReference(self.repo, self.kind, revision or self.revision)
 
     @property
     def digest(self) -> str:
