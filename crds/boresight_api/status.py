@@ -133,10 +133,18 @@ class StageStatus(Contract):
     """Charged to ``retry.infrastructure``, at the present key."""
     error_retries: int | None = operational(None, ge=0, le=Count)
     """Charged to ``retry.error``, at the present key."""
+    out_of_memory_retries: int | None = operational(None, ge=0, le=Count)
+    """Attempts with a halved token budget, at the present key."""
+    missing_input_retries: int | None = operational(None, ge=0, le=Count)
+    """How often an input was missing and made again, at the present key."""
     device_seconds: int | None = operational(None, ge=0, le=2**53)
     """Devices times seconds of all attempts that ended."""
     queued_seconds: int | None = operational(None, ge=0, le=Count)
     """Time between wanting to run and running."""
+    running_since: Time | None = operational(None)
+    """Since when the present attempt runs; absent while it waits."""
+    running_seconds: int | None = operational(None, ge=0, le=Count)
+    """Running time at the present key that ended before ``runningSince``; ``timeouts.stageSeconds`` counts both."""
     start_time: Time | None = operational(None)
     """When it first ran."""
     completion_time: Time | None = operational(None)
@@ -175,6 +183,8 @@ class RunStatus(Contract):
     """Recipe version of the run's first plan."""
     plan: Key | None = operational(None)
     """Digest of the present plan."""
+    prepared: Key | None = operational(None)
+    """Digest of what the last ``prepare`` was asked: plan, storage, hub and the annotation ``boresight.dev/retry``."""
     retry: Annotated[str, StringConstraints(max_length=256)] | None = operational(None)
     """Value of the annotation ``boresight.dev/retry`` that was last acted on."""
     feedback: Feedback | None = operational(None)
