@@ -115,7 +115,7 @@ class _TargetLogprobs(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden += _product(tile, weight[start:stop].to(hidden.dtype))
             if grad_weight is not None:
-                grad_weight[start:stop] = _product(tile.t(), hidden)
+                _product_into(grad_weight[start:stop], tile.t(), hidden)
         return None if grad_hidden is None else grad_hidden.to(hidden.dtype), grad_weight, grad_bias, None, None
 
 
@@ -167,6 +167,14 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     if left.is_cuda and left.dtype != torch.float32:
         return torch.mm(left, right, out_dtype=torch.float32)
     return (left @ right).float()
+
+
+def _product_into(out: Tensor, left: Tensor, right: Tensor) -> None:
+    """``out[:] = left @ right``, in place where the dtypes agree."""
+    if out.dtype == left.dtype:
+        torch.mm(left, right, out=out)
+    else:
+        out.copy_(_product(left, right))
 
 
 def _add_at_targets(tile: Tensor, targets: Tensor, gradient: Tensor, start: int, stop: int) -> None:
