@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_snake
 from pydantic_core import ErrorDetails
 
@@ -55,7 +55,7 @@ def parse_manifest(document: object) -> Run:
     except TypeError as error:
         raise ManifestError([Problem("", f"a value that JSON does not have ({error})", "plain data")]) from None
     except ValidationError as error:
-        raise ManifestError(_problems(model, error)) from None
+        raise ManifestError(problems_of(model, error)) from None
     if twice := list(_twice(run.spec, "spec")):
         raise ManifestError(twice)
     return run
@@ -124,7 +124,8 @@ def _model_of(document: Mapping[str, Any]) -> type[AlignmentRun] | type[Feedback
     return kinds[str(kind)]
 
 
-def _problems(model: type[Contract], error: ValidationError) -> list[Problem]:
+def problems_of(model: type[BaseModel], error: ValidationError) -> list[Problem]:
+    """What pydantic found wrong with a document of ``model``, in our words: path, found, expected, advice."""
     faults = error.errors(include_url=False)
     places = [fault["loc"] for fault in faults]
     problems = [
@@ -159,7 +160,7 @@ _BOUNDS = {
 """What pydantic's error types ask for, in words."""
 
 
-def _problem(model: type[Contract], fault: ErrorDetails) -> Problem:
+def _problem(model: type[BaseModel], fault: ErrorDetails) -> Problem:
     location = tuple(part for part in fault["loc"] if part != "[key]")
     path, value, context = _path(location), fault["input"], fault.get("ctx", {})
     found = _shown(value)
@@ -195,7 +196,7 @@ def _own_words(path: str, message: str) -> Problem:
     return Problem(path, "", advice=message)
 
 
-def _unknown_field(model: type[Contract], location: tuple[int | str, ...], path: str) -> Problem:
+def _unknown_field(model: type[BaseModel], location: tuple[int | str, ...], path: str) -> Problem:
     holder = _model_at(model, location[:-1])
     known = [field.alias or name for name, field in holder.model_fields.items()] if holder else []
     guess = closest(str(location[-1]), known)
@@ -213,9 +214,9 @@ def _wrong_word(path: str, fault: ErrorDetails, found: str) -> Problem:
     return Problem(path, found, "one of " + ", ".join(known), f"did you mean {guess}?" if guess else "")
 
 
-def _model_at(model: type[Contract], location: tuple[int | str, ...]) -> type[Contract] | None:
+def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The model that stands at ``location`` of a document of ``model``."""
-    current: type[Contract] | None = model
+    current: type[BaseModel] | None = model
     for part in location:
         if isinstance(part, int):
             continue
