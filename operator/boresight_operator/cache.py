@@ -1,0 +1,303 @@
+"""What the API server holds, as far as we know: the three kinds of runs, their Jobs and their pods.
+
+Watches are prompt and lists are the truth (:mod:`.lister`). An object is known by its UID, and these rules make any order of
+lagging, repeated and replayed events, followed by a list, end in what was listed:
+
+- what is not newer than the entry, than the entry's deletion, or than the last list (if the list lacked it) is ignored;
+- an object ends by a newer DELETED, by a newer object under its name, or by a list that is newer and lacks it;
+- a list older than the one before it means that etcd was restored: what we know of that kind is then worth nothing.
+
+Each object is kept as compact JSON bytes and decoded when it is looked at. Of 12 KB of status the decoded form takes seven
+times as much, and what is only stored need not be walked by the garbage collector.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .api import JOBS, PODS, RUNS, WATCHED, Listed, Object, Resource
+from .claims import Claims, job_claims, run_claims
+from .trim import PROGRESS_FIELDS, trim
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One object."""
+
+    uid: str
+    namespace: str
+    name: str
+    version: str
+    owner: str | None
+    """UID of its controller."""
+    claims: Claims
+    body: bytes
+    """Without resourceVersion, and for runs without progress: as long as these bytes are equal nothing has to be decided."""
+    progress: bytes
+
+    def decode(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.body)
+        document["metadata"]["resourceVersion"] = self.version
+        if self.progress:
+            document["status"].update(json.loads(self.progress))
+        return document
+
+
+@dataclass(slots=True)
+class _Kind:
+    """All objects of a resource."""
+
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    """By UID."""
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(namespace, name): UID."""
+    buried: dict[str, str] = field(default_factory=dict)
+    """UID: resourceVersion of its deletion, until a list is newer."""
+    listed: dict[str | None, str] = field(default_factory=dict)
+    """Namespace, or None for all of them: resourceVersion of the last list."""
+
+
+class Cache:
+    """All that is watched, in ``namespaces`` (none given: cluster-wide)."""
+
+    def __init__(self, namespaces: Iterable[str] = ()) -> None:
+        self._scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._kinds = {resource.plural: _Kind() for resource in WATCHED}
+        self._runs = {resource.plural for resource in RUNS}
+        self._children: dict[str, dict[str, None]] = {}
+        """Owner UID: its Jobs' or pods' UIDs, in the order of arrival."""
+        self._keys: dict[tuple[str, str], dict[str, None]] = {}
+        """(namespace, key): UIDs of the runs that have it in their status."""
+        self._job_keys: dict[tuple[str, str], dict[str, None]] = {}
+        """(namespace, key): UIDs of the Jobs that work on it."""
+
+    @property
+    def synced(self) -> bool:
+        """Every watched resource has been listed once."""
+        return all(scope in kind.listed for kind in self._kinds.values() for scope in self._scopes)
+
+    def observe(self, resource: Resource, type: str | None, obj: Object) -> set[str]:  # noqa: A002 as the event has it
+        """Take in an event (ADDED, MODIFIED, DELETED; None from a first list) or the answer to a write of ours.
+
+        Returns the UIDs of the runs for which something changed that a decision may depend on.
+        """
+        metadata = obj["metadata"]
+        uid, version = metadata["uid"], metadata["resourceVersion"]
+        kind = self._kinds[resource.plural]
+        entry = kind.entries.get(uid)
+        if type == "DELETED":
+            if entry is None or not newer(entry.version, version):
+                kind.buried[uid] = version
+                return self._remove(resource, uid)
+            return set()
+        if not self._is_news(kind, metadata, entry):
+            return set()
+        kind.buried.pop(uid, None)
+        return self._store(resource, obj)
+
+    def _is_news(self, kind: _Kind, metadata: Mapping[str, Any], entry: _Entry | None) -> bool:
+        version = metadata["resourceVersion"]
+        if entry is not None:
+            return newer(version, entry.version)
+        namesake = kind.entries.get(kind.names.get((metadata["namespace"], metadata["name"]), ""))
+        known = (
+            kind.buried.get(metadata["uid"]),
+            namesake.version if namesake else None,
+            kind.listed.get(metadata["namespace"], kind.listed.get(None)),
+        )
+        return all(newer(version, than) for than in known if than is not None)
+
+    def replace(self, resource: Resource, namespace: str | None, listed: Listed) -> set[str]:
+        """Take in a whole list: what it lacks is gone, unless it is newer than the list."""
+        listing = self.listing(resource, namespace, listed.resource_version)
+        return listing.add(listed.items) | listing.finish()
+
+    def listing(self, resource: Resource, namespace: str | None, version: str) -> Listing:
+        """A list that comes page by page; the pages need not be in memory at once."""
+        return Listing(self, resource, namespace, version)
+
+    def run(self, uid: str) -> Object | None:
+        """A run of any kind."""
+        for plural in self._runs:
+            if entry := self._kinds[plural].entries.get(uid):
+                return entry.decode()
+        return None
+
+    def runs(self) -> Iterator[str]:
+        """The UIDs of all runs."""
+        return (uid for resource in RUNS for uid in tuple(self._kinds[resource.plural].entries))
+
+    def jobs_of(self, run_uid: str) -> tuple[Object, ...]:
+        """The Jobs whose controller is this run."""
+        return self._decode(JOBS, self._children.get(run_uid, ()))
+
+    def pods_of(self, job_uid: str) -> tuple[Object, ...]:
+        """The pods whose controller is this Job."""
+        return self._decode(PODS, self._children.get(job_uid, ()))
+
+    def runs_with_key(self, namespace: str, key: str) -> frozenset[str]:
+        """The runs that have a stage with this key in their status."""
+        return frozenset(self._keys.get((namespace, key), ()))
+
+    def jobs_with_key(self, namespace: str, key: str) -> tuple[Object, ...]:
+        """The Jobs that work on this key, also those whose run is gone."""
+        return self._decode(JOBS, self._job_keys.get((namespace, key), ()))
+
+    def counts(self) -> Mapping[str, int]:
+        """How many objects of each resource are known, by plural."""
+        return {plural: len(kind.entries) for plural, kind in self._kinds.items()}
+
+    def _decode(self, resource: Resource, uids: Iterable[str]) -> tuple[Object, ...]:
+        entries = self._kinds[resource.plural].entries
+        return tuple(entries[uid].decode() for uid in uids if uid in entries)
+
+    def _store(self, resource: Resource, obj: Object) -> set[str]:
+        kind = self._kinds[resource.plural]
+        entry = self._entry(resource, obj)
+        changed: set[str] = set()
+        before = kind.entries.get(entry.uid)
+        namesake = kind.names.get((entry.namespace, entry.name))
+        if namesake is not None and namesake != entry.uid:
+            changed |= self._remove(resource, namesake)
+        kind.entries[entry.uid] = entry
+        kind.names[entry.namespace, entry.name] = entry.uid
+        if before is not None and before.body == entry.body:
+            return changed
+        self._index(resource, before, entry)
+        return changed | self._concerned(resource, before, entry)
+
+    def _remove(self, resource: Resource, uid: str) -> set[str]:
+        kind = self._kinds[resource.plural]
+        entry = kind.entries.pop(uid, None)
+        if entry is None:
+            return set()
+        del kind.names[entry.namespace, entry.name]
+        self._index(resource, entry, None)
+        return self._concerned(resource, entry, None)
+
+    def _entry(self, resource: Resource, obj: Object) -> _Entry:
+        document = trim(resource, obj)
+        metadata = document["metadata"]
+        version = metadata.pop("resourceVersion")
+        progress, claims = b"", job_claims(document) if resource == JOBS else Claims()
+        if resource.plural in self._runs:
+            claims = run_claims(document)
+            progress = _take_progress(document)
+        return _Entry(
+            metadata["uid"],
+            metadata["namespace"],
+            metadata["name"],
+            version,
+            next((owner["uid"] for owner in metadata.get("ownerReferences", ())), None),
+            claims,
+            _encode(document),
+            progress,
+        )
+
+    def _index(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> None:
+        keys = self._job_keys if resource == JOBS else self._keys
+        for entry, note in ((before, _drop), (after, _put)):
+            if entry is None:
+                continue
+            if entry.owner is not None and resource.plural not in self._runs:
+                note(self._children, entry.owner, entry.uid)
+            for key in entry.claims.keys():
+                note(keys, (entry.namespace, key), entry.uid)
+
+    def _concerned(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> set[str]:
+        """The runs that the change from ``before`` to ``after`` is news for: its own, and those with a key of which the
+        claims changed."""
+        entry = after or before
+        assert entry is not None
+        if resource == PODS:
+            job = self._kinds[JOBS.plural].entries.get(entry.owner or "")
+            return self._known(job.owner if job else None)
+        own = {entry.uid} if resource.plural in self._runs else self._known(entry.owner)
+        changed = (before.claims if before else Claims()).changed(after.claims if after else Claims())
+        return own.union(*(self.runs_with_key(entry.namespace, key) for key in changed))
+
+    def _known(self, run_uid: str | None) -> set[str]:
+        return {run_uid} if any(run_uid in self._kinds[plural].entries for plural in self._runs) and run_uid else set()
+
+
+class Listing:
+    """A list on its way into the cache."""
+
+    def __init__(self, cache: Cache, resource: Resource, namespace: str | None, version: str) -> None:
+        self._cache = cache
+        self._resource = resource
+        self._namespace = namespace
+        self._version = version
+        self._kind = cache._kinds[resource.plural]
+        self._seen: set[str] = set()
+        last = self._kind.listed.get(namespace)
+        self._restored = last is not None and newer(last, version)
+
+    def add(self, items: Sequence[Object]) -> set[str]:
+        """Take in a page. Returns what :meth:`Cache.observe` does."""
+        changed: set[str] = set()
+        if self._restored:
+            self._kind.listed.pop(self._namespace, None)
+            changed |= self._forget(everything=True)
+            self._restored = False
+        for item in items:
+            self._seen.add(item["metadata"]["uid"])
+            changed |= self._cache.observe(self._resource, "MODIFIED", item)
+        return changed
+
+    def finish(self) -> set[str]:
+        """That was the last page."""
+        changed = self.add(()) | self._forget(everything=False)
+        self._kind.listed[self._namespace] = self._version
+        if self._namespace is None:
+            self._kind.buried = {
+                uid: version for uid, version in self._kind.buried.items() if newer(version, self._version)
+            }
+        return changed
+
+    def _forget(self, *, everything: bool) -> set[str]:
+        gone = [
+            entry.uid
+            for entry in self._kind.entries.values()
+            if self._namespace in {None, entry.namespace}
+            and entry.uid not in self._seen
+            and (everything or not newer(entry.version, self._version))
+        ]
+        if everything:
+            self._kind.buried.clear()
+        return set().union(*(self._cache._remove(self._resource, uid) for uid in gone))
+
+
+def newer(version: str, than: str) -> bool:
+    """Whether a resourceVersion is later than another (KEP-5504: decimal integers). Where one is no number: whether they
+    differ, so that the last to come holds."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
+
+
+def _take_progress(document: dict[str, Any]) -> bytes:
+    status = document.get("status") or {}
+    progress = {name: status[name] for name in PROGRESS_FIELDS if name in status}
+    if not progress:
+        return b""
+    document["status"] = {name: value for name, value in status.items() if name not in progress}
+    return _encode(progress)
+
+
+def _encode(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _put(index: dict[Any, dict[str, None]], at: object, uid: str) -> None:
+    index.setdefault(at, {})[uid] = None
+
+
+def _drop(index: dict[Any, dict[str, None]], at: object, uid: str) -> None:
+    uids = index[at]
+    uids.pop(uid, None)
+    if not uids:
+        del index[at]
