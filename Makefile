@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-long lint format crds lock bench-trainer clean
+.PHONY: help env demo apikit test test-long lint format crds lock bench-trainer bench-operator clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,10 +23,13 @@ env: $(STAMP) ## Make the environment (.venv)
 demo: $(STAMP) ## Run the whole method on a real 135M model on this machine (about 10 minutes on 2 cores)
 	$(BIN)/boresight run examples/quickstart.yaml
 
-test: $(STAMP) lint ## Lint, type-check and test
+apikit: $(STAMP) ## Build the API server of the tests, once (5 to 10 minutes; needs Go, or KUBEBUILDER_ASSETS)
+	@$(BIN)/python tests/apiserver/assets.py
+
+test: $(STAMP) lint apikit ## Lint, type-check and test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist loadgroup
 
-test-long: $(STAMP) lint ## As `test`, with the tests that take minutes
+test-long: $(STAMP) lint apikit ## As `test`, with the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(STAMP) ## Format check, lint, types, layers, generated files
@@ -50,6 +53,9 @@ lock: ## Resolve the dependencies anew into requirements.lock
 
 bench-trainer: $(STAMP) ## Trainer against TRL, side by side; writes bench/results/trainer.json
 	$(BIN)/python bench/trainer.py
+
+bench-operator: $(STAMP) apikit ## Operator under load, beside its peer; writes bench/results/operator.json
+	$(BIN)/python -P bench/operator_bench.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
