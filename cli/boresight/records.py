@@ -7,7 +7,7 @@ store's artifacts; deleting a record trains nothing twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -186,6 +186,11 @@ class RunFolder:
     path: Path
 
     @property
+    def store(self) -> Path:
+        """The folder of the store that the record lies in, wherever that was moved to since."""
+        return self.path.parents[2]
+
+    @property
     def record_path(self) -> Path:
         """``run.json``."""
         return self.path / "run.json"
@@ -248,12 +253,16 @@ class RunRecords:
         """The folder of one run, which need not exist."""
         return RunFolder(self.store / "runs" / namespace / name)
 
-    def all(self) -> Iterator[tuple[RunFolder, RunRecord]]:
-        """Every run with a record, newest first."""
+    def all(self, unreadable: Callable[[UserError], object] = lambda _: None) -> Iterator[tuple[RunFolder, RunRecord]]:
+        """Every run with a record, newest first; records that cannot be read are told to ``unreadable``."""
         found = []
-        for path in (self.store / "runs").glob("*/*/run.json"):
+        for path in sorted((self.store / "runs").glob("*/*/run.json")):
             folder = RunFolder(path.parent)
-            record = folder.current()
+            try:
+                record = folder.current()
+            except UserError as error:
+                unreadable(error)
+                continue
             if record is not None:
                 found.append((folder, record))
         yield from sorted(found, key=lambda item: item[1].started_at, reverse=True)

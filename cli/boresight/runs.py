@@ -39,7 +39,7 @@ class Run:
             raise UserError(f'run {self.record.name} has no stage "{stage}"; it has {", ".join(self.stages)}')
         if found.key is None or not found.state.done:
             raise UserError(f"stage {stage} of run {self.record.name} is {found.state.value}: there is no artifact yet")
-        return open_artifact(found.key, self.record.store)
+        return open_artifact(found.key, self.folder.store.as_uri())
 
     def results(self) -> Results:
         """The results of its evaluation. Raises :class:`UserError` if there are none (yet)."""

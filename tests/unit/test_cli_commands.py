@@ -249,6 +249,35 @@ def test_init_refuses_what_the_api_refuses(ask: Ask) -> None:
     assert "did you mean TextImageToText?" in err
 
 
+def test_init_says_what_this_release_cannot_run(ask: Ask) -> None:
+    code, out, err = ask("init", "--task", "TextToImage")
+    assert code == 0
+    assert "task: TextToImage" in out
+    assert "this release cannot run it yet: spec.task" in err
+
+
+def test_one_damaged_record_hides_no_other(tmp_path: Path, ask: Ask) -> None:
+    a_finished_run(tmp_path, "good")
+    a_finished_run(tmp_path, "bad")
+    damaged = tmp_path / "store/runs/default/bad/run.json"
+    damaged.write_text("{")
+    code, out, err = ask("list", "-o", "csv")
+    assert code == 1
+    assert [row["name"] for row in csv.DictReader(io.StringIO(out))] == ["good"]
+    assert str(damaged) in err
+    assert ask("status")[0] == 0
+
+
+def test_a_store_that_moved_is_read_where_it_is(tmp_path: Path, ask: Ask) -> None:
+    a_finished_run(tmp_path)
+    (tmp_path / "store").rename(tmp_path / "moved")
+    code, out, _ = ask("results", "--store", str(tmp_path / "moved"))
+    assert (code, "promptShare" in out) == (0, True)
+    assert ask("report", "--store", str(tmp_path / "moved"))[0] == 0
+    assert (tmp_path / "moved/runs/default/first/report.html").exists()
+    assert not (tmp_path / "store").exists()
+
+
 def test_list_and_status_show_what_became_of_runs(tmp_path: Path, ask: Ask) -> None:
     a_finished_run(tmp_path, "good")
     a_finished_run(

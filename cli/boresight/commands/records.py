@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 @store_option
 def list_command(output: str, store: str | None) -> None:
     """List the runs of this machine's store, newest first."""
+    from ..errors import UserError
     from ..records import RunRecords
     from ..tables import formatted
 
+    unreadable: list[UserError] = []
     rows = [
         {
             "namespace": record.namespace,
@@ -32,9 +34,11 @@ def list_command(output: str, store: str | None) -> None:
             "started": record.started_at,
             "manifest": record.manifest_path,
         }
-        for _, record in RunRecords(store_path(store)).all()
+        for _, record in RunRecords(store_path(store)).all(unreadable.append)
     ]
     click.echo(formatted(rows, ["namespace", "name", "kind", "status", "stage", "started", "manifest"], output))
+    if unreadable:
+        raise UserError("\n".join(str(error) for error in unreadable))
 
 
 @click.command("status", short_help="Show a run's stages: state, time, attempts.")

@@ -56,7 +56,8 @@ def init_command(name: str, task: str, model: str, data: str, data_format: str |
     """Print the smallest manifest of a run, ready to be edited; every field left out has a default."""
     from boresight_api.documents import load_yaml
     from boresight_api.manifest import parse_manifest
-    from boresight_api.problems import ProblemsError
+    from boresight_api.plan import plan
+    from boresight_api.problems import PlanError, ProblemsError
 
     from ..errors import UserError
 
@@ -70,10 +71,14 @@ def init_command(name: str, task: str, model: str, data: str, data_format: str |
         columns=COLUMNS if chosen == "Jsonl" else "",
     )
     try:
-        parse_manifest(load_yaml(document))
+        run = parse_manifest(load_yaml(document))
     except ProblemsError as error:
         raise UserError(str(error)) from error
     click.echo(document, nl=False)
+    try:
+        plan(run)
+    except PlanError as error:
+        click.echo(f"note: this release cannot run it yet: {error}", err=True)
 
 
 def data_uri(data: str) -> str:

@@ -25,7 +25,7 @@ class Written:
 
 def write_report(folder: RunFolder, record: RunRecord, path: Path | None = None) -> Written:
     """Write the page to ``path`` (default: into the run's folder), and ``results.json`` next to it."""
-    report, top, results = collect(record, FileStore(record.store))
+    report, top, results = collect(record, FileStore(folder.store.as_uri()))
     target = path or folder.report_path
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_text(target, render(report))
