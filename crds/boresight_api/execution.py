@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import JsonValue, StringConstraints
+from pydantic import JsonValue, StringConstraints, model_validator
 
 from .base import (
     API_VERSION,
     Contract,
     Key,
+    Name,
     ShortText,
     StoreUri,
     operational,
@@ -32,6 +34,17 @@ class RunReference(Contract):
 
 
 LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class StagePart(StrEnum):
+    """How much of a stage a process does. Batches depend on no other batch, so several processes can share them."""
+
+    WHOLE = "Whole"
+    """All of it."""
+    SHARD = "Shard"
+    """Every ``shards``-th batch, beginning with that of ``JOB_COMPLETION_INDEX``; publishes nothing."""
+    MERGE = "Merge"
+    """Publishes the artifact from the batches of all shards; loads no weights."""
 
 
 class Execution(Contract):
@@ -57,6 +70,18 @@ class Execution(Contract):
     """Local runs: file that is replaced with the /progress document whenever it changes."""
     outcome_file: LocalPath = operational("/dev/termination-log")
     """Where the outcome is written."""
+    shards: int = operational(1, ge=1, le=1024)
+    """Independent processes that share the batches of a synthesis or an evaluation."""
+    part: StagePart = operational(StagePart.WHOLE)
+    """Which part of the stage this process does."""
+    cluster: Name = operational("local")
+    """Name of the cluster in the store's refs, which keep artifacts of runs elsewhere from garbage collection."""
+
+    @model_validator(mode="after")
+    def _one_process_does_all(self) -> Execution:
+        if (self.part is StagePart.WHOLE) != (self.shards == 1):
+            raise ValueError(f"part: found {self.part} with shards {self.shards}, expected Whole if and only if it is 1")
+        return self
 
 
 class Stage(Contract):

@@ -89,6 +89,8 @@ def _ourselves() -> tuple[Peer, ...]:
 class NamespaceSettings(_Part):
     """What runs of one namespace get where they say nothing, and what they may ask for."""
 
+    cluster_name: Name = "cluster"
+    """Name of this cluster in the stores' refs: clusters that share a store need different ones."""
     image: Image = f"boresight-trainer:{version('boresight')}"
     """Trainer image."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from boresight_api.outcome import ExitCode, FailureClass
 
-CONTAINER = "trainer"
+CONTAINER = "stage"
 """Name of the stage's one container; exit codes of others (an injected sidecar's) match no rule."""
 
 _CODES = (

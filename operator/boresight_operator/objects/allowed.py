@@ -1,0 +1,138 @@
+"""What a namespace's settings do not allow its runs, and what no object could hold: found before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from boresight_api.compute import Compute, StageCompute
+from boresight_api.manifest import parse_manifest
+from boresight_api.plan import overlaid
+from boresight_api.podtemplate import Placement, PodTemplate
+from boresight_api.problems import ManifestError, Problem
+
+from ..decision import StartAttempt
+from ..settings import NamespaceSettings
+from ..views import PREPARE, Observation
+from .config_map import TooLarge, config_map
+from .environment import judges
+from .reserved import reserved
+from .snapshot import plan_config_map
+from .work import Spec, merged_template, storage_of, work_of
+
+_ASK = "ask who runs the operator to allow it for this namespace"
+
+
+def forbidden(observation: Observation) -> tuple[Problem, ...]:
+    """Every fault, by field. Empty for a spec that cannot be parsed: then that is the problem."""
+    try:
+        spec = parse_manifest(dict(observation.run.document)).spec
+    except ManifestError:
+        return ()
+    settings = observation.settings
+    problems = [*_storage(spec, settings), *_judges(spec)]
+    for path, compute in _computes(spec):
+        if compute.pod_template is not None:
+            problems += _placement(f"{path}.podTemplate", compute.pod_template, settings)
+    return tuple(problems or _too_large(observation))
+
+
+def _computes(spec: Spec) -> Iterator[tuple[str, StageCompute]]:
+    """Every ``compute`` of a spec, with its path."""
+    if spec.compute is not None:
+        yield "spec.compute", spec.compute
+    for name in ("warm_start", "feedback_model", "synthesis", "reward_model", "policy", "evaluation"):
+        compute = getattr(getattr(spec, name, None), "compute", None)
+        if isinstance(compute, StageCompute):
+            field = type(spec).model_fields[name]
+            yield f"spec.{field.alias}.compute", compute
+
+
+# -- pods ------------------------------------------------------------------------------------------------------------
+
+
+def _placement(path: str, wish: Placement, settings: NamespaceSettings) -> Iterator[Problem]:
+    yield from _named(f"{path}.image", wish.image, (settings.image, *settings.allowed_images))
+    yield from _named(f"{path}.priorityClassName", wish.priority_class_name, settings.allowed_priority_classes)
+    yield from _named(f"{path}.runtimeClassName", wish.runtime_class_name, settings.allowed_runtime_classes)
+    for index, toleration in enumerate(wish.tolerations):
+        place, allowed = f"{path}.tolerations[{index}].key", settings.allowed_tolerations
+        if toleration.key:
+            yield from _named(place, toleration.key, allowed)
+        elif "*" not in allowed:
+            yield Problem(place, "nothing, which tolerates every taint", _expected(allowed), _ASK)
+    if isinstance(wish, PodTemplate):
+        volumes = {volume.name for volume in overlaid(settings.pod_template or PodTemplate(), wish).volumes}
+        yield from (Problem(f"{path}.{p.path}", p.found, p.expected, p.advice) for p in reserved(wish, volumes))
+
+
+def _named(path: str, found: str | None, allowed: Iterable[str]) -> Iterator[Problem]:
+    if found is not None and not any(fnmatchcase(found, pattern) for pattern in allowed):
+        yield Problem(path, f'"{found}"', _expected(allowed), _ASK)
+
+
+def _expected(allowed: Iterable[str]) -> str:
+    return " or ".join(allowed) or "none: the namespace's settings allow no other"
+
+
+# -- storage and secrets ---------------------------------------------------------------------------------------------
+
+
+def _storage(spec: Spec, settings: NamespaceSettings) -> Iterator[Problem]:
+    storage = storage_of(spec, settings)
+    if storage is None:
+        advice = "name a store, such as {uri: s3://bucket/prefix, secretName: ...}"
+        yield Problem("spec.storage", "nothing, and the namespace's settings name no store either", "a store", advice)
+        return
+    yield from _mounted("spec.storage.uri", storage.uri, spec, settings)
+    if spec.storage is None:
+        return
+    for index, store in enumerate(spec.storage.read_from):
+        path = f"spec.storage.readFrom[{index}].uri"
+        if not any(store.uri.startswith(prefix) for prefix in settings.allowed_read_from):
+            expected = " or ".join(f"{prefix}..." for prefix in settings.allowed_read_from) or _expected(())
+            yield Problem(path, f'"{store.uri}"', expected, _ASK)
+        yield from _mounted(path, store.uri, spec, settings)
+
+
+def _mounted(path: str, uri: str, spec: Spec, settings: NamespaceSettings) -> Iterator[Problem]:
+    """A folder as a store must be on a volume, or it ends with the pod."""
+    if not uri.startswith("file://"):
+        return
+    folder = PurePosixPath(unquote(urlsplit(uri).path))
+    mounts = merged_template(settings, spec.compute or Compute()).volume_mounts
+    if not any(folder.is_relative_to(mount.mount_path) for mount in mounts):
+        places = " or ".join(mount.mount_path for mount in mounts) or "a mounted volume"
+        advice = "mount one by spec.compute.podTemplate.volumes and volumeMounts, or name an s3:// store"
+        yield Problem(path, f'"{uri}"', f"a folder in {places}", advice)
+
+
+def _judges(spec: Spec) -> Iterator[Problem]:
+    """One key for one place: a key is never sent to another endpoint than its own."""
+    found = list(judges(spec))
+    keyed = next(((judge.endpoint, judge.secret_name) for _, judge in found if judge.secret_name), None)
+    if keyed is None:
+        return
+    for path, judge in found:
+        if (judge.endpoint, judge.secret_name) != keyed:
+            shown = f"{judge.endpoint} with secretName {judge.secret_name or 'none'}"
+            advice = "judges with different keys go into runs of their own"
+            yield Problem(path, shown, f"{keyed[0]} with secretName {keyed[1]}", advice)
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def _too_large(observation: Observation) -> Iterator[Problem]:
+    """Documents that fit into no ConfigMap."""
+    plan = observation.plan
+    if plan is None:
+        return
+    try:
+        config_map(work_of(observation, StartAttempt(PREPARE, None, 1)), observation)
+        if plan.digest is not None:
+            plan_config_map(observation, plan)
+    except TooLarge as error:
+        yield Problem("spec", "a plan too large for a ConfigMap", advice=str(error))
