@@ -21,12 +21,14 @@ from boresight_api.documents import load_yaml
 from boresight_api.kubernetes import LabelKey, LabelValue, ObjectName
 from boresight_api.manifest import problems_of
 from boresight_api.podtemplate import PodTemplate
-from boresight_api.problems import Problem, ProblemsError, closest
+from boresight_api.problems import ManifestError, Problem, ProblemsError, closest
 from boresight_api.spec import Hub, Storage
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as _UnreadableVariable
+
+from .reserved import reserved
 
 PREFIX = "BORESIGHT_OPERATOR_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -68,7 +70,9 @@ class Peer(_Part):
     @model_validator(mode="after")
     def _is_not_everybody(self) -> Self:
         if not self.namespace_labels and not self.pod_labels:
-            raise ValueError("found no label, expected namespaceLabels or podLabels: without any, everybody may connect")
+            raise ValueError(
+                "found no label, expected namespaceLabels or podLabels: without any, everybody may connect"
+            )
         return self
 
 
@@ -143,6 +147,14 @@ class NamespaceSettings(_Part):
     limits: Limits = Limits()
     """What the namespace's runs may have together."""
 
+    @model_validator(mode="after")
+    def _pods_are_ours(self) -> Self:
+        if self.pod_template is not None:
+            volumes = {volume.name for volume in self.pod_template.volumes}
+            for problem in reserved(self.pod_template, volumes):
+                raise ValueError(f"podTemplate.{problem}")
+        return self
+
     def overlaid(self, override: Mapping[str, Any]) -> NamespaceSettings:
         """These with ``override`` on top, field by field; ``limits`` too, for a new limit lifts no other one.
 
@@ -158,7 +170,11 @@ class Settings(BaseSettings):
     """Everything that an operator process is told."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     watch_namespaces: tuple[Name, ...] = ()
@@ -239,7 +255,7 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(problems_of(Settings, error)) from None
+        raise SettingsError(_below("", problems_of(Settings, error))) from None
     except _UnreadableVariable as error:
         field = re.search(r'field "(\w+)"', str(error))
         variable = PREFIX + field.group(1).upper() if field else PREFIX
@@ -248,7 +264,7 @@ def load_settings() -> Settings:
 
 
 def _file() -> dict[str, Any]:
-    """The configuration file; empty if none is named. Raises SettingsError (or ManifestError: no YAML)."""
+    """The configuration file; empty if none is named. Raises SettingsError."""
     path = os.environ.get(CONFIG_VARIABLE)
     if not path:
         return {}
@@ -257,7 +273,12 @@ def _file() -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         found = f'"{path}" ({getattr(error, "strerror", None) or error})'
         raise SettingsError([Problem(CONFIG_VARIABLE, found, "a readable YAML file")]) from None
-    return load_yaml(text) if text.strip() else {}
+    try:
+        return load_yaml(text) if text.strip() else {}
+    except ManifestError as error:
+        raise SettingsError(
+            Problem(f"{path} {p.path}".strip(), p.found, p.expected, p.advice) for p in error.problems
+        ) from None
 
 
 def _misspelt() -> list[Problem]:
@@ -276,7 +297,7 @@ def _misspelt() -> list[Problem]:
 
 
 def _named(model: type[BaseModel], document: Mapping[str, Any]) -> dict[str, Any]:
-    """``document`` with its fields under Python's names, so that file, environment and defaults merge field by field."""
+    """``document`` with its fields under Python's names, so that file and environment merge field by field."""
     names = {field.alias or to_camel(name): name for name, field in model.model_fields.items()}
     result: dict[str, Any] = {}
     for key, value in document.items():
@@ -294,5 +315,14 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _in_camel_case(problem: Problem) -> Problem:
+    """As the file spells fields: the settings' own have Python's names inside pydantic-settings."""
+    spelled = re.sub(r"_([a-z])", lambda found: found.group(1).upper(), problem.expected)
+    expected = spelled if problem.found == "an unknown field" else problem.expected
+    head, separator, rest = problem.path.partition(".")
+    return Problem(to_camel(head) + separator + rest, problem.found, expected, problem.advice)
+
+
 def _below(path: str, problems: list[Problem]) -> list[Problem]:
-    return [Problem(f"{path}.{p.path}".rstrip("."), p.found, p.expected, p.advice) for p in problems]
+    places = [(f"{path}.{found.path}".strip(".") or "settings", found) for found in map(_in_camel_case, problems)]
+    return [Problem(place, found.found, found.expected, found.advice) for place, found in places]

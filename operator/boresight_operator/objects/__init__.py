@@ -1,4 +1,4 @@
-"""From an observation and an attempt to Kubernetes objects. Pure: plain dicts, no I/O, the same input the same output."""
+"""From an observation and an attempt to Kubernetes objects. Pure: plain dicts, no I/O, one result an input."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from boresight_api.podtemplate import Placement, PodTemplate
 from boresight_api.problems import ManifestError, Problem
 
 from ..decision import StartAttempt
+from ..reserved import reserved
 from ..settings import NamespaceSettings
 from ..views import PREPARE, Observation
 from .config_map import TooLarge, config_map
 from .environment import judges
-from .reserved import reserved
 from .snapshot import plan_config_map
 from .work import Spec, merged_template, storage_of, work_of
 

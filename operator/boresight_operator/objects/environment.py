@@ -21,7 +21,10 @@ JUDGE_KEY = "JUDGE_API_KEY"
 def environment(work: Work) -> list[dict[str, Any]]:
     """Secrets by reference only."""
     ours = {item["name"]: item for item in _ours(work)}
-    users = [entry.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True) for entry in work.template.env]
+    users = [
+        entry.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        for entry in work.template.env
+    ]
     return [*ours.values(), *(item for item in users if item["name"] not in ours)]
 
 

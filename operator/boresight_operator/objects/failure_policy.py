@@ -43,7 +43,7 @@ def class_of_rule(index: int) -> FailureClass | None:
 
 
 def pod_failure_policy(*, independent: bool) -> dict[str, Any]:
-    """``podFailurePolicy`` of a Job. An exit that no rule names fails the Job (or the index) by its back-off limit of 0.
+    """``podFailurePolicy`` of a Job. What no rule names fails the Job (or the index) by its back-off limit of 0.
 
     ``independent`` pods go on when one of them fails, unless all must fail alike; then the rules say FailIndex.
     """

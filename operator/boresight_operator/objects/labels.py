@@ -45,7 +45,7 @@ def owned(
     annotations: Mapping[str, str] | None = None,
 ) -> Object:
     """An object that the run owns, with the hash of all that we say in it."""
-    metadata = {
+    metadata: dict[str, Any] = {
         "name": name,
         "namespace": run.namespace,
         "labels": dict(labels or names.run_labels(run.name, run.uid)),

@@ -17,7 +17,9 @@ def affinity(wish: Affinity | None, avoid_nodes: Sequence[str]) -> dict[str, Any
     A pod needs one of the terms, so that every term gets the exclusion. Nodes are named by their objects' names: the
     label ``kubernetes.io/hostname`` may differ from it. A field selector takes one value a requirement.
     """
-    result: dict[str, Any] = {} if wish is None else wish.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    result: dict[str, Any] = (
+        {} if wish is None else wish.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    )
     if not avoid_nodes:
         return result
     excluded = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in avoid_nodes]

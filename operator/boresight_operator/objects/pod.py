@@ -67,9 +67,12 @@ def _container(work: Work, mounts: list[dict[str, Any]]) -> dict[str, Any]:
 def _resources(work: Work) -> dict[str, Any]:
     """Devices are an extended resource: request and limit are the same number."""
     devices = {work.settings.device_resource: str(work.devices)} if work.devices else {}
-    requests = {**work.resources.requests, **devices}
-    limits = {**work.resources.limits, **devices}
-    return {**({"requests": requests} if requests else {}), **({"limits": limits} if limits else {})}
+    asked = work.resources
+    found: dict[str, dict[str, str]] = {
+        "requests": {**asked.requests, **devices},
+        "limits": {**asked.limits, **devices},
+    }
+    return {name: quantities for name, quantities in found.items() if quantities}
 
 
 def _placed(work: Work) -> dict[str, Any]:

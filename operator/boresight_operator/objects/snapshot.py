@@ -1,4 +1,4 @@
-"""A plan with its pins in an immutable ConfigMap: a newer operator, or one that finds the status empty, goes on from it.
+"""A plan with its pins in an immutable ConfigMap: an operator of another release, or with an empty status, has it.
 
 What a release computes for an unchanged wish may change with the release (a new default, another recipe); a run that
 is under way must not. So configurations and keys are saved as they were, beside a digest of the wish they came from.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from boresight_api.base import (
@@ -81,7 +81,7 @@ class Snapshot(Contract):
         return {pin.id: pin for pin in self.pins}
 
     def fits(self, run: Run) -> bool:
-        """Whether ``run`` still asks for what this plan was made for; if not, an edit has made it a thing of the past."""
+        """Whether ``run`` still asks for what this plan was made for; if not, an edit came after it."""
         return self.wish == wish_of(run)
 
     def plan(self, run: Run) -> Plan:
@@ -111,7 +111,7 @@ def _restored(saved: SavedStage, present: PlannedStage | None, other: PlannedSta
 
 
 def plan_config_map(observation: Observation, plan: Plan) -> tuple[Resource, Object]:
-    """Raises ValueError for a plan without keys, TooLarge for one that no ConfigMap holds (:func:`.allowed.forbidden` says so)."""
+    """Raises ValueError for a plan without keys, TooLarge if no ConfigMap holds it (:func:`.allowed.forbidden`)."""
     run = observation.run
     if plan.digest is None:
         raise ValueError("found a stage without key, expected a plan whose sources are pinned")

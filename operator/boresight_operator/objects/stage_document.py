@@ -61,7 +61,11 @@ def _execution(work: Work) -> Execution:
             "grace_period_seconds": work.settings.grace_period_seconds,
             "progress_port": names.PROGRESS_PORT if work.stage is not None else None,
             "cluster": work.settings.cluster_name,
-            **({"checkpoint_every_seconds": checkpoint.every_seconds} if checkpoint and checkpoint.every_seconds else {}),
+            **(
+                {"checkpoint_every_seconds": checkpoint.every_seconds}
+                if checkpoint and checkpoint.every_seconds
+                else {}
+            ),
             **({"checkpoints_keep": checkpoint.keep} if checkpoint and checkpoint.keep else {}),
             **({"shards": work.stage_nodes, "part": _PARTS[work.start.part]} if sharded else {}),
         }

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..reserved import PREFIX, ROOT
 from .work import Work
 
-PREFIX = "boresight-"
-"""Of the names of our volumes; a run's own may not begin so."""
-ROOT = "/etc/boresight"
-"""Ours alone."""
 DOCUMENT_FOLDER = f"{ROOT}/stage"
 CA_FILE = f"{ROOT}/ca/ca.crt"
 STORES = f"{ROOT}/stores"
@@ -23,10 +20,16 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 def volumes_and_mounts(work: Work) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """``volumes`` and ``volumeMounts``. A run may mount its own over our empty folders, over nothing else of ours."""
     template = work.template
-    users = [mount.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True) for mount in template.volume_mounts]
+    users = [
+        mount.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        for mount in template.volume_mounts
+    ]
     taken = {mount["mountPath"].rstrip("/") for mount in users}
     ours = [(volume, mount) for volume, mount in _ours(work) if mount["mountPath"] not in taken]
-    volumes = [volume.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True) for volume in template.volumes]
+    volumes = [
+        volume.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+        for volume in template.volumes
+    ]
     return [volume for volume, _ in ours] + volumes, [mount for _, mount in ours] + users
 
 

@@ -8,9 +8,13 @@ from collections.abc import Collection, Iterator
 from boresight_api.podtemplate import PodTemplate
 from boresight_api.problems import Problem
 
-from .volumes import PREFIX, ROOT
-
-_LABELS = re.compile(r"([a-z0-9.-]*\.)?(boresight\.dev|batch\.kubernetes\.io|kueue\.x-k8s\.io)/|(job-name|controller-uid)$")
+PREFIX = "boresight-"
+"""Of the names of our volumes."""
+ROOT = "/etc/boresight"
+"""Where our files are mounted."""
+_LABELS = re.compile(
+    r"([a-z0-9.-]*\.)?(boresight\.dev|batch\.kubernetes\.io|kueue\.x-k8s\.io)/|(job-name|controller-uid)$"
+)
 """Ours, the Job controller's, and Kueue's (a pod with a queue of its own would be queued twice)."""
 _ANNOTATIONS = re.compile(r"([a-z0-9.-]*\.)?boresight\.dev/|[a-z0-9.-]*\.security\.(alpha|beta)\.kubernetes\.io/")
 """Ours, and the old way to switch AppArmor or seccomp off."""
