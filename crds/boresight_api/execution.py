@@ -80,7 +80,9 @@ class Execution(Contract):
     @model_validator(mode="after")
     def _one_process_does_all(self) -> Execution:
         if (self.part is StagePart.WHOLE) != (self.shards == 1):
-            raise ValueError(f"part: found {self.part} with shards {self.shards}, expected Whole if and only if it is 1")
+            raise ValueError(
+                f"part: found {self.part} with shards {self.shards}, expected Whole if and only if it is 1"
+            )
         return self
 
 

@@ -15,8 +15,8 @@ _LATER = "this release does not run it yet"
 NOT_YET = """\
 The API is complete so that manifests stay valid; the plan refuses, by field, what cannot be run yet: tasks other than
 TextToText, `method.algorithm: PPO` (with `rewardModel` and `policy.ppo`), `engine: VLLM`, the suites AMU and AMG,
-`filters.acceptance` other than None, `s3://` and `pvc://` sources, more than one node or device, and strategies other
-than Auto and Single.
+`filters.acceptance` other than None, `s3://` and `pvc://` sources, more than one device, more than one node for stages
+other than synthesis and evaluation, and strategies other than Auto and Single.
 """
 """For the reference page."""
 
@@ -29,6 +29,9 @@ _RUNNABLE: dict[str, tuple[object, ...]] = {
 }
 """Fields, wherever they stand in a spec, that can have more values than this release runs."""
 
+_SHARDED = {"spec.synthesis.compute.nodes", "spec.evaluation.compute.nodes"}
+"""Where ``nodes`` counts pods that need not know each other."""
+
 _SCHEMES = ("hf", "file", "embedded", "artifact")
 
 
@@ -39,8 +42,9 @@ def unrunnable(run: Run) -> Iterator[Problem]:
         yield Problem("spec.task", f'"{spec["task"]}"', "TextToText", _LATER)
     if isinstance(run, AlignmentRun) and spec.get("method", {}).get("algorithm") == "PPO":
         yield Problem("spec.method.algorithm", '"PPO"', "DPO", _LATER)
+    sharded = _SHARDED if isinstance(run, AlignmentRun) else {"spec.compute.nodes"}
     for path, name, value in _leaves(spec, "spec"):
-        if name in _RUNNABLE and value not in _RUNNABLE[name]:
+        if name in _RUNNABLE and path not in sharded and value not in _RUNNABLE[name]:
             yield Problem(path, _found(value), " or ".join(map(str, _RUNNABLE[name])), _LATER)
         elif name == "uri" and not path.startswith("spec.storage"):
             yield from _uri(path, value)

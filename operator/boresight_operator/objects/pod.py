@@ -66,13 +66,11 @@ def _container(work: Work, mounts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _resources(work: Work) -> dict[str, Any]:
     """Devices are an extended resource: request and limit are the same number."""
-    devices = {work.settings.device_resource: str(work.devices)} if work.devices else {}
-    asked = work.resources
-    found: dict[str, dict[str, str]] = {
-        "requests": {**asked.requests, **devices},
-        "limits": {**asked.limits, **devices},
-    }
-    return {name: quantities for name, quantities in found.items() if quantities}
+    found = work.resources.model_dump(exclude_defaults=True)
+    if work.devices:
+        for quantities in ("requests", "limits"):
+            found.setdefault(quantities, {})[work.settings.device_resource] = str(work.devices)
+    return found
 
 
 def _placed(work: Work) -> dict[str, Any]:
