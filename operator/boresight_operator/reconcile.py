@@ -1,0 +1,107 @@
+"""One reconcile: observe -> decide -> write the status -> effects -> events, until nothing is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import names
+from .api import RUNS, Api, Resource
+from .decide import decide
+from .decision import Decision
+from .effects import Effects, Seen
+from .errors import Conflict, NotFound
+from .events import EventWriter
+from .memory import Memory
+from .observe import Observer
+from .plain import text
+from .siblings import Siblings
+from .status_document import body, document, same
+from .views import Observation, RunView
+
+MAX_ROUNDS = 6
+"""Of one reconcile; then another run has its turn."""
+SOON = 0.05
+"""Seconds until a run goes on that had more to do."""
+RESOURCES = {resource.kind: resource for resource in RUNS}
+
+
+class Reconciler:
+    """Brings runs on."""
+
+    def __init__(
+        self,
+        api: Api,
+        observer: Observer,
+        siblings: Siblings,
+        memory: Memory,
+        effects: Effects,
+        events: EventWriter,
+        seen: Seen,
+        gone: Callable[[Resource, RunView], None],
+    ) -> None:
+        """``seen`` and ``gone`` take what the API server answered into the cache."""
+        self._api = api
+        self._observer = observer
+        self._siblings = siblings
+        self._memory = memory
+        self._effects = effects
+        self._events = events
+        self._seen = seen
+        self._gone = gone
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Seconds until time alone can change the run; None if only an event can. Raises ApiError and LeaseOver.
+
+        From the observation to the reservation nothing is awaited, so no other worker decides in between. A reservation
+        outlives an error: whether the write was done is not known before the run is observed again.
+        """
+        for turn in range(MAX_ROUNDS):
+            observation = await self._observer.observe(uid)
+            if observation is None:
+                self._forget(uid)
+                return None
+            decision = decide(observation)
+            self._siblings.reserve(observation.run, decision.status)
+            try:
+                wrote = await self._store(observation, decision)
+                did = await self._effects.perform(observation, decision.effects)
+            except Conflict:
+                if turn == MAX_ROUNDS - 1:
+                    raise
+                await self._look_again(observation.run)
+                continue
+            self._siblings.release(uid)
+            if not (wrote or did):
+                return decision.requeue_after
+        return SOON
+
+    async def _store(self, observation: Observation, decision: Decision) -> bool:
+        """One write, if there is anything to write; then the events, for what they tell of is true from here on."""
+        run = observation.run
+        if run.status_problem is not None or same(decision.status, run.status):
+            return False
+        content = body(run, document(decision.status), pinned=True)
+        resource = RESOURCES[run.kind]
+        try:
+            stored = await self._api.apply(
+                resource, run.namespace, run.name, content, manager=names.MANAGER, subresource="status"
+            )
+        except NotFound as error:
+            raise Conflict(error.code, error.reason, error.message) from error  # it was deleted meanwhile
+        self._seen(resource, stored, run.uid)
+        await self._events.emit(run, text(stored, "metadata", "resourceVersion"), decision.events)
+        return True
+
+    async def _look_again(self, run: RunView) -> None:
+        """What was decided on is not what is stored, and the watch has not said so yet."""
+        resource = RESOURCES[run.kind]
+        try:
+            self._seen(resource, await self._api.get(resource, run.namespace, run.name), run.uid)
+        except NotFound:
+            self._gone(resource, run)
+
+    def _forget(self, uid: str) -> None:
+        """The run is gone; the garbage collector removes what it owned."""
+        self._memory.forget(uid)
+        self._siblings.release(uid)
+        self._siblings.changed(uid)

@@ -1,0 +1,267 @@
+"""What runs have to do with each other: who else has a key, and who uses the namespace's limits.
+
+A run's standing is read from its status and its Jobs and kept until one of them changes. What a worker has decided and
+not stored yet is a reservation: it counts as if it were stored, so that a second worker cannot decide the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from boresight_api.outcome import PublishedArtifact
+from boresight_api.status import RunStatus
+from pydantic import ValidationError
+
+from . import names
+from .api import Object
+from .cache import Cache
+from .plain import condition, controller, epoch, mapping, mappings, number, text
+from .settings import NamespaceSettings
+from .views import Claim, Rival, RunView, Usage
+
+Store = tuple[str, str]
+"""URI and endpoint: where a run's artifacts lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A run, as others see it."""
+
+    kind: str
+    namespace: str
+    name: str
+    created: float = 0.0
+    store: Store | None = None
+    """None: a run of which nothing is left but Jobs that end; it may be any."""
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    """By key."""
+    artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """URI and digest, by key."""
+    live: bool = False
+    """Whether it has a live attempt, of ``prepare`` too."""
+    devices: int = 0
+    """Of its live attempts."""
+    stages: tuple[tuple[str, str], ...] = ()
+    """Name and state of each stage, in order."""
+    failures: tuple[tuple[str, str], ...] = ()
+    """Stage and failure class of each attempt in its history."""
+    waits_for_limit: bool = False
+    """Whether a stage waits for a limit of its namespace."""
+    shows_progress: bool = False
+    """Whether its status has progress in it."""
+
+
+def store_of(found: Object, settings: NamespaceSettings) -> Store:
+    """The store of a run: its own, else the namespace's."""
+    if uri := text(found, "spec", "storage", "uri"):
+        return uri.rstrip("/"), text(found, "spec", "storage", "endpoint")
+    default = settings.storage
+    return (default.uri.rstrip("/"), default.endpoint or "") if default is not None else ("", "")
+
+
+class Siblings:
+    """Everything that one run must know of the others."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        settings_of: Callable[[str], NamespaceSettings],
+        planned_devices: Callable[[str, Sequence[str]], int],
+        wake: Callable[[str], None],
+    ) -> None:
+        """``planned_devices(uid, stages)`` counts what attempts without a Job will ask for; ``wake`` gets the UID of a run
+        that may go on, now that another one claims less."""
+        self._cache = cache
+        self._settings_of = settings_of
+        self._planned_devices = planned_devices
+        self._wake = wake
+        self._known: dict[str, Standing] = {}
+        self._reserved: dict[str, Standing] = {}
+        self._reserving: dict[tuple[str, str], set[str]] = {}
+        """UIDs of runs with a reservation, by namespace and key."""
+
+    def of(self, uid: str) -> Standing | None:
+        """A run's standing; None if neither it nor a live Job of it is known."""
+        standing = self._reserved.get(uid) or self._known.get(uid) or self._read(uid)
+        if standing is not None and uid not in self._reserved:
+            self._known[uid] = standing
+        return standing
+
+    def all(self) -> Iterator[tuple[str, Standing]]:
+        """UID and standing of every run."""
+        for uid in tuple(self._cache.runs()):
+            if (standing := self.of(uid)) is not None:
+                yield uid, standing
+
+    def changed(self, uid: str) -> None:
+        """The run or one of its Jobs is not what it was. (The cache wakes the runs with the same keys.)"""
+        before = self._known.pop(uid, None)
+        if before is not None and before.live and uid not in self._reserved:
+            self._wake_those_at_limits(before, self.of(uid))
+
+    def reserve(self, run: RunView, status: RunStatus) -> None:
+        """From now on ``status`` counts for the run, though it is not stored yet."""
+        found = self._cache.run(run.uid)
+        if found is None:
+            return
+        stages = status.model_dump(mode="json", by_alias=True, include={"stages"}, exclude_none=True)
+        standing = self._standing(run.uid, {**found, "status": stages})
+        before = self._drop(run.uid)
+        self._reserved[run.uid] = standing
+        for key in standing.claims:
+            self._reserving.setdefault((run.namespace, key), set()).add(run.uid)
+        self._wake_others(run.uid, before, standing)
+
+    def release(self, uid: str) -> None:
+        """What is stored counts again."""
+        before = self._drop(uid)
+        if before is not None:
+            self._wake_others(uid, before, self.of(uid))
+
+    def _drop(self, uid: str) -> Standing | None:
+        standing = self._reserved.pop(uid, None)
+        for key in standing.claims if standing is not None else ():
+            uids = self._reserving[standing.namespace, key]
+            uids.discard(uid)
+            if not uids:
+                del self._reserving[standing.namespace, key]
+        return standing
+
+    def _wake_others(self, uid: str, before: Standing | None, after: Standing | None) -> None:
+        """A reservation that came to nothing was never in the cache, so the cache cannot tell whom it held up."""
+        if before is None:
+            return
+        kept = after.claims if after is not None else {}
+        for key, claim in before.claims.items():
+            if kept.get(key) is not claim:
+                for other in self._with_key(before.namespace, key) - {uid}:
+                    self._wake(other)
+        self._wake_those_at_limits(before, after)
+
+    def _wake_those_at_limits(self, before: Standing, after: Standing | None) -> None:
+        limits = self._settings_of(before.namespace).limits
+        if limits.max_runs is None and limits.max_devices is None:
+            return
+        if after is None or before.devices > after.devices or (before.live and not after.live):
+            for uid, standing in self.all():
+                if standing.waits_for_limit and standing.namespace == before.namespace:
+                    self._wake(uid)
+
+    def rivals(self, run: RunView, store: Store, keys: Iterable[str]) -> dict[str, tuple[Rival, ...]]:
+        """Other runs of the same namespace and store that have one of ``keys``, oldest first."""
+        found = {key: sorted(self._rivals(run, store, key), key=lambda rival: (rival.created, rival.uid)) for key in keys}
+        return {key: tuple(rivals) for key, rivals in found.items() if rivals}
+
+    def _rivals(self, run: RunView, store: Store, key: str) -> Iterator[Rival]:
+        for uid in self._with_key(run.namespace, key) - {run.uid}:
+            standing = self.of(uid)
+            if standing is not None and standing.store in (store, None) and (claim := standing.claims.get(key)):
+                artifact = _artifact(standing, key)
+                yield Rival(standing.kind, standing.name, uid, standing.created, claim, artifact)
+
+    def _with_key(self, namespace: str, key: str) -> set[str]:
+        """Runs that have the key in their status, or will have it, or whose Jobs still work on it."""
+        jobs = self._cache.jobs_with_key(namespace, key)
+        reserving = self._reserving.get((namespace, key), set())
+        return {*self._cache.runs_with_key(namespace, key), *reserving, *map(controller, jobs)}
+
+    def usage(self, run: RunView, settings: NamespaceSettings) -> Usage:
+        """What the namespace's other runs use; not counted where no limit asks for it."""
+        if settings.limits.max_runs is None and settings.limits.max_devices is None:
+            return Usage()
+        others = [s for uid, s in self.all() if s.live and s.namespace == run.namespace and uid != run.uid]
+        return Usage(len(others), sum(standing.devices for standing in others))
+
+    def _read(self, uid: str) -> Standing | None:
+        found = self._cache.run(uid)
+        if found is not None:
+            return self._standing(uid, found)
+        jobs = [job for job in self._cache.jobs_of(uid) if not _ended(job)]
+        if not jobs:
+            return None
+        namespace, run = text(jobs[0], "metadata", "namespace"), _label(jobs[0], names.RUN_LABEL)
+        return Standing("run", namespace, run, claims=_job_claims(jobs), live=True, devices=sum(map(_devices, jobs)))
+
+    def _standing(self, uid: str, found: Object) -> Standing:
+        namespace, stages = text(found, "metadata", "namespace"), mappings(found, "status", "stages")
+        jobs = [job for job in self._cache.jobs_of(uid) if not _ended(job)]
+        asked = {} if mapping(found, "metadata").get("deletionTimestamp") else _status_claims(stages)
+        done = {key: claim for key, claim in asked.items() if claim is Claim.DONE}
+        with_job = {_label(job, names.STAGE_LABEL) for job in jobs}
+        starting = [text(stage, "name") for stage in stages if stage.get("state") == "Starting"]
+        unborn = [name for name in starting if name not in with_job]
+        return Standing(
+            kind=text(found, "kind"),
+            namespace=namespace,
+            name=text(found, "metadata", "name"),
+            created=epoch(text(found, "metadata", "creationTimestamp")) or 0.0,
+            store=store_of(found, self._settings_of(namespace)),
+            claims={**asked, **_job_claims(jobs), **done},
+            artifacts={
+                text(stage, "key"): (text(stage, "artifact", "uri"), text(stage, "artifact", "digest"))
+                for stage in stages
+                if mapping(stage, "artifact")
+            },
+            live=bool(jobs or unborn),
+            devices=sum(map(_devices, jobs)) + (self._planned_devices(uid, unborn) if unborn else 0),
+            stages=tuple((text(stage, "name"), text(stage, "state")) for stage in stages),
+            failures=tuple(_failures(stages)),
+            waits_for_limit=any(stage.get("reason") == "NamespaceLimit" for stage in stages),
+            shows_progress=bool(mappings(found, "status", "progress")),
+        )
+
+
+def _status_claims(stages: Iterable[Mapping[str, Any]]) -> dict[str, Claim]:
+    """What a status claims: what is done, what is under way, and what waits for another run's attempt."""
+    claims = {}
+    for stage in stages:
+        key, state, reason = text(stage, "key"), text(stage, "state"), text(stage, "reason")
+        if not key:
+            continue
+        if state in {"Succeeded", "Cached"} and mapping(stage, "artifact"):
+            claims[key] = Claim.DONE
+        elif state in {"Starting", "Running"}:
+            claims[key] = Claim.LIVE
+        elif state == "Waiting" and reason == "SameKeyRunning":
+            claims[key] = Claim.WANTED
+        elif state == "Waiting" and stage.get("attempt") is not None:
+            claims[key] = Claim.LIVE
+    return claims
+
+
+def _job_claims(jobs: Iterable[Object]) -> dict[str, Claim]:
+    keys = (text(job, "metadata", "annotations", names.KEY_ANNOTATION) for job in jobs)
+    return {key: Claim.LIVE for key in keys if key}
+
+
+def _failures(stages: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    for stage in stages:
+        for attempt in mappings(stage, "history"):
+            if failure := text(attempt, "failureClass"):
+                yield text(stage, "name"), failure
+
+
+def _artifact(standing: Standing, key: str) -> PublishedArtifact | None:
+    """With a finished claim. One that cannot be read (a status edited by hand) is none."""
+    if standing.claims[key] is not Claim.DONE or key not in standing.artifacts:
+        return None
+    uri, digest = standing.artifacts[key]
+    try:
+        return PublishedArtifact(uri=uri, digest=digest)
+    except ValidationError:
+        return None
+
+
+def _ended(job: Object) -> bool:
+    """Complete or failed: no pod of it runs any more (``podReplacementPolicy: Failed`` sees to that)."""
+    return condition(job, "Complete") is not None or condition(job, "Failed") is not None
+
+
+def _label(job: Object, name: str) -> str:
+    return text(job, "metadata", "labels", name)
+
+
+def _devices(job: Object) -> int:
+    return number(mapping(job, "metadata", "annotations").get(names.DEVICES_ANNOTATION))

@@ -1,0 +1,178 @@
+"""The operator's own metrics, and whether it is healthy. Names of runs are in no label: the number of series is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+from typing import Protocol
+
+from aiohttp import web
+from boresight_api.outcome import FailureClass
+from boresight_api.status import StageStateName
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from .api import WATCHED
+from .siblings import Standing
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+STAGES = frozenset(
+    {"prepare", "warm-start", "feedback-model", "synthesis", "reward-model", "policy", "evaluation"}
+)
+"""Names that are labels; what else a status may say is ``other``."""
+
+
+class Telemetry:
+    """All metrics that are counted; what can be looked up is looked up when it is scraped (:meth:`watch`)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.reconciles = Histogram(
+            "boresight_reconcile_seconds",
+            "Time of one reconcile of one run, by result (done, conflict, refused, unavailable, lease_over, error).",
+            ["result"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.requests = Counter(
+            "boresight_api_requests",
+            "Requests to the API server; code 0 is a request that got no answer.",
+            ["verb", "resource", "code"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "boresight_api_request_seconds", "Time of requests.", ["verb"], buckets=SECONDS, registry=registry
+        )
+        self.events_failed = Counter("boresight_events_failed", "Events that could not be posted.", registry=registry)
+        self.polls = Counter(
+            "boresight_progress_polls", "Polls of running stages' progress.", ["result"], registry=registry
+        )
+        build = Gauge(
+            "boresight_operator_build_info", "Always 1.", ["version", "kopf", "python"], registry=registry
+        )
+        build.labels(version("boresight"), version("kopf"), platform.python_version()).set(1)
+        self._answered = False
+        self._renewed: float | None = None
+        self._watched: dict[str, float] = {}
+        self._lost_contact = False
+
+    def request(self, verb: str, plural: str, code: int, seconds: float) -> None:
+        """One request is over: the hook of the client and the elector."""
+        self.requests.labels(verb, plural, str(code)).inc()
+        self.request_seconds.labels(verb).observe(seconds)
+        if plural == "leases" and verb in {"create", "update"} and 200 <= code < 300:
+            self._renewed = asyncio.get_running_loop().time()
+
+    def watch_event(self, plural: str) -> None:
+        """Something came by watch."""
+        self._watched[plural] = asyncio.get_running_loop().time()
+
+    def watch(
+        self,
+        *,
+        depth: Callable[[], float],
+        delayed: Callable[[], float],
+        oldest_age: Callable[[], float],
+        list_age: Callable[[str], float],
+        leading: Callable[[], bool],
+        standings: Callable[[], Iterable[tuple[str, Standing]]],
+    ) -> None:
+        """Where to look when somebody scrapes. Ages are in seconds; of what never happened they are infinite."""
+        reg = self.registry
+        Gauge("boresight_queue_depth", "Runs that wait for a worker.", registry=reg).set_function(depth)
+        Gauge("boresight_queue_delayed", "Runs that wait for their time.", registry=reg).set_function(delayed)
+        Gauge("boresight_queue_oldest_seconds", "Wait of the first in the queue.", registry=reg).set_function(oldest_age)
+        Gauge("boresight_leader", "1 if this process may write.", registry=reg).set_function(lambda: float(leading()))
+        Gauge("boresight_lease_renewed_seconds", "Since the Lease was last renewed.", registry=reg).set_function(
+            lambda: _age(self._renewed)
+        )
+        lists = Gauge("boresight_list_age_seconds", "Since the last full list.", ["resource"], registry=reg)
+        events = Gauge("boresight_watch_age_seconds", "Since the last watch event.", ["resource"], registry=reg)
+        for plural in (resource.plural for resource in WATCHED):
+            lists.labels(plural).set_function(lambda plural=plural: list_age(plural))
+            events.labels(plural).set_function(lambda plural=plural: _age(self._watched.get(plural)))
+        reg.register(_Stages(standings))
+
+
+class _Stages(Collector):
+    """Stages by state, and the failures in their histories, as the cache has them when it is scraped."""
+
+    def __init__(self, standings: Callable[[], Iterable[tuple[str, Standing]]]) -> None:
+        self._standings = standings
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        found = [standing for _, standing in self._standings()]
+        states: Tally[tuple[str, str]] = Tally(
+            (_known(stage, STAGES), _known(state, StageStateName)) for run in found for stage, state in run.stages
+        )
+        failures: Tally[tuple[str, str]] = Tally(
+            (_known(stage, STAGES), _known(failure, FailureClass)) for run in found for stage, failure in run.failures
+        )
+        runs = Tally(run.kind for run in found)
+        yield _family("boresight_runs", "Runs.", ("kind",), {(kind,): count for kind, count in runs.items()})
+        yield _family("boresight_stages", "Stages of all runs by state.", ("stage", "state"), states)
+        text = "Failed attempts in the histories of all runs."
+        yield _family("boresight_stage_failures", text, ("stage", "failure_class"), failures)
+
+
+class Health(Protocol):
+    """What the probes ask."""
+
+    def not_ready(self) -> Sequence[str]:
+        """Why this process is not ready to work; empty if it is."""
+        ...
+
+    def unhealthy(self) -> Sequence[str]:
+        """Why this process should be restarted; empty if it should not."""
+        ...
+
+
+async def serve(registry: CollectorRegistry, health: Health, port: int) -> tuple[web.AppRunner, int]:
+    """/metrics, /healthz and /readyz on ``port`` (0: any free one). Raises OSError if it is taken.
+
+    Returns the runner (``await runner.cleanup()`` ends it) and the port.
+    """
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def ready(_: web.Request) -> web.Response:
+        return _verdict(health.not_ready())
+
+    async def healthy(_: web.Request) -> web.Response:
+        return _verdict(health.unhealthy())
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/readyz", ready), web.get("/healthz", healthy)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port, reuse_address=True).start()
+    return runner, int(runner.addresses[0][1])
+
+
+def _verdict(faults: Sequence[str]) -> web.Response:
+    return web.Response(status=503 if faults else 200, text="".join(f"{fault}\n" for fault in faults) or "ok\n")
+
+
+def _age(since: float | None) -> float:
+    return float("inf") if since is None else asyncio.get_running_loop().time() - since
+
+
+def _known(word: str, words: Iterable[str]) -> str:
+    return word if word in set(words) else "other"
+
+
+def _family(
+    name: str, text: str, labels: tuple[str, ...], values: dict[tuple[str, ...], int] | Tally[tuple[str, str]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for labelled, value in sorted(values.items()):
+        family.add_metric(labelled, value)
+    return family
