@@ -23,7 +23,7 @@ env: $(STAMP) ## Make the environment (.venv)
 demo: $(STAMP) ## Run the whole method on a real 135M model on this machine (about 10 minutes on 2 cores)
 	$(BIN)/boresight run examples/quickstart.yaml
 
-apikit: $(STAMP) ## Build the API server of the tests, once (5 to 10 minutes; needs Go, or KUBEBUILDER_ASSETS)
+apikit: $(STAMP) ## Build the API server of the tests, once (4 to 6 minutes; needs Go, or KUBEBUILDER_ASSETS)
 	@$(BIN)/python tests/apiserver/assets.py
 
 test: $(STAMP) lint apikit ## Lint, type-check and test

@@ -57,7 +57,7 @@ class Client:
         """The decoded answer. Raises :class:`ApiError`, or urllib3's errors if there is none."""
         answer = self._send(method, path, body, query, content_type, seconds)
         text = answer.data.decode()
-        document = json.loads(text) if text.startswith(("{", "[")) else text
+        document = json.loads(text) if answer.headers.get("Content-Type", "").startswith("application/json") else text
         if answer.status >= 400:
             status = document if isinstance(document, dict) else {}
             raise ApiError(answer.status, status.get("reason", ""), status.get("message", text))
@@ -146,9 +146,7 @@ class Client:
         query = {"watch": "true", "timeoutSeconds": str(int(seconds))}
         if version:
             query["resourceVersion"] = version
-        answer = self._send(
-            "GET", resource.path(namespace), None, query, "application/json", seconds + 5, whole=False
-        )
+        answer = self._send("GET", resource.path(namespace), None, query, "application/json", seconds + 5, whole=False)
         try:
             if answer.status >= 400:
                 raise ApiError(answer.status, "", answer.read().decode())

@@ -8,14 +8,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from apiserver import identity
 from apiserver.assets import find_or_build
-from apiserver.client import CRDS, NAMESPACES, Client, Object, until
+from apiserver.client import CRDS, NAMESPACES, ApiError, Client, Object, until
 from apiserver.control_plane import ControlPlane
+from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, Kubelet, Store
+from apiserver.operator_process import OperatorProcess
+from apiserver.world import World
 
 HERE = Path(__file__).parent
 CRD_FILES = sorted((HERE.parents[1] / "crds").glob("*.yaml"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The mark is pytest-xdist's own; without the plugin nobody else knows it."""
+    config.addinivalue_line("markers", "xdist_group: tests that one worker runs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,11 +49,19 @@ def install_crds(client: Client) -> None:
     for path in CRD_FILES:
         client.apply(CRDS, None, yaml.safe_load(path.read_text()))
     for path in CRD_FILES:
-        name = yaml.safe_load(path.read_text())["metadata"]["name"]
-        until(lambda name=name: condition(client.get(CRDS, None, name), "Established") == "True", f"{name} established")
-    paths = [f"/apis/boresight.dev/v1alpha1/{path.stem.partition('_')[2]}" for path in CRD_FILES]
-    for path in paths:
-        until(lambda path=path: client.call("GET", path)["kind"].endswith("List"), f"{path} served")
+        _, _, plural = path.stem.partition("_")
+        until(lambda plural=plural: _served(client, plural), f"{plural} served")
+
+
+def _served(client: Client, plural: str) -> bool:
+    """The API server begins to serve a CRD some time after it has stored it."""
+    try:
+        client.call("GET", f"/apis/boresight.dev/v1alpha1/{plural}")
+    except ApiError as error:
+        if error.code not in {404, 429}:
+            raise
+        return False
+    return True
 
 
 def condition(document: Object, kind: str) -> str | None:
@@ -94,3 +109,34 @@ def namespace(namespaces: Callable[[], str]) -> str:
 def token(client: Client) -> str:
     """Of the operator's ServiceAccount."""
     return identity.make(client)
+
+
+@pytest.fixture(scope="session")
+def kubelet(client: Client) -> Iterator[Kubelet]:
+    """Plays the nodes."""
+    with Kubelet(client) as kubelet:
+        yield kubelet
+
+
+@pytest.fixture(scope="session")
+def one_operator(plane: ControlPlane, token: str) -> Iterator[OperatorProcess]:
+    """The operator of the whole cluster."""
+    with OperatorProcess(plane, token) as operator:
+        yield operator
+
+
+@pytest.fixture
+def operator(one_operator: OperatorProcess) -> OperatorProcess:
+    """The operator, running. A test may kill it or stop it; the next one has it running again."""
+    if one_operator.running:
+        one_operator.go_on()
+    return one_operator.start()
+
+
+@pytest.fixture
+def world(client: Client, kubelet: Kubelet, operator: OperatorProcess, namespace: str) -> World:
+    """A namespace with everything at work. The played bucket is empty."""
+    kubelet.store = Store()
+    kubelet.stuck.clear()
+    kubelet.on_stop = lambda pod: SIGTERM_BEFORE_A_CHECKPOINT
+    return World(client, kubelet, operator, namespace)

@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver and kube-controller-manager as processes on loopback: about 3 seconds to ready, killed at the end."""
+"""etcd, kube-apiserver and kube-controller-manager as processes on loopback: 3 seconds to ready, killed at the end."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class ControlPlane:
         return process
 
     def _write_credentials(self) -> None:
-        """A serving certificate that is its own authority, a key for tokens of ServiceAccounts, and two fixed tokens."""
+        """A serving certificate that is its own authority, a key for ServiceAccounts' tokens, and two fixed tokens."""
         serving = ["-x509", "-days", "30", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
         usage = ["-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
         files = ["-keyout", str(self.folder / "apiserver.key"), "-out", str(self.ca)]
@@ -257,7 +257,7 @@ class ControlPlane:
             "--kube-api-burst=400",
         )
         client = self.client()
-        _wait(process, lambda: "uid" in client.call("GET", "/api/v1/namespaces/default/serviceaccounts/default")["metadata"])
+        _wait(process, lambda: bool(client.call("GET", "/api/v1/namespaces/default/serviceaccounts")["items"]))
 
 
 def resident_mib(pid: int) -> float:
@@ -284,5 +284,7 @@ def _wait(process: Process, ready: Callable[[], bool], seconds: float = 90) -> N
         except (OSError, urllib3.exceptions.HTTPError, ApiError):
             pass
         if time.monotonic() > end:
-            raise TimeoutError(f"{process.name} is not ready after {seconds:g} s; the end of its log:\n{process.tail()}")
+            raise TimeoutError(
+                f"{process.name} is not ready after {seconds:g} s; the end of its log:\n{process.tail()}"
+            )
         time.sleep(0.05)

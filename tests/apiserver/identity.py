@@ -1,4 +1,4 @@
-"""The operator's identity as the chart makes it: a ServiceAccount with the rules of ``helm/boresight/files``, nothing more."""
+"""The operator's identity as the chart makes it: a ServiceAccount with the rules of ``helm/boresight/files``."""
 
 from __future__ import annotations
 

@@ -71,7 +71,9 @@ class End:
         return "Failed" if self.exit_code else "Succeeded"
 
 
-def failure(stage: str, failure_class: FailureClass, message: str, *, key: str | None = None, step: int | None = None) -> End:
+def failure(
+    stage: str, failure_class: FailureClass, message: str, *, key: str | None = None, step: int | None = None
+) -> End:
     """As the trainer ends an attempt that failed."""
     outcome = Outcome(
         status=OutcomeStatus.FAILED, stage=stage, key=key, failure_class=failure_class, message=message, step=step
@@ -113,7 +115,9 @@ class Kubelet:
         found = self.client.list(PODS, run["metadata"]["namespace"], labels=labels)
         return sorted(found, key=lambda pod: (int(pod["metadata"]["labels"][ATTEMPT_LABEL]), pod["metadata"]["name"]))
 
-    def await_pods(self, run: Object, stage: str, *, count: int = 1, attempt: int | None = None, seconds: float = 15) -> list[Object]:
+    def await_pods(
+        self, run: Object, stage: str, *, count: int = 1, attempt: int | None = None, seconds: float = 15
+    ) -> list[Object]:
         """Pods of a stage that have not ended, once there are ``count``."""
 
         def look() -> list[Object] | None:
@@ -196,7 +200,12 @@ class Kubelet:
 
     def disrupt(self, pod: Object, message: str, end: End = SIGTERM_BEFORE_A_CHECKPOINT) -> Object:
         """Evicted or preempted: it ends with a DisruptionTarget condition."""
-        condition = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": message}
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": message,
+        }
         return self.end(pod, end, conditions=[condition])
 
     def status(self, pod: Object, **status: Any) -> Object:
@@ -291,4 +300,6 @@ def _now() -> str:
 def jobs(client: Client, run: Object) -> list[Object]:
     """Jobs of a run, oldest attempt first."""
     found = client.list(JOBS, run["metadata"]["namespace"], labels=f"{RUN_UID_LABEL}={run['metadata']['uid']}")
-    return sorted(found, key=lambda job: (job["metadata"]["creationTimestamp"], int(job["metadata"]["labels"][ATTEMPT_LABEL])))
+    return sorted(
+        found, key=lambda job: (job["metadata"]["creationTimestamp"], int(job["metadata"]["labels"][ATTEMPT_LABEL]))
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from builders_manifests import an_alignment_run, an_eval_run, a_synthesis
+from builders_manifests import a_synthesis, an_alignment_run, an_eval_run
 
 SMALLEST = {"AlignmentRun": an_alignment_run, "EvalRun": an_eval_run, "FeedbackSynthesis": a_synthesis}
 SAMPLES = {"uri": "file:///data/x.jsonl", "endpoint": "https://example.com", "learningRate": "1e-4", "key": "a"}

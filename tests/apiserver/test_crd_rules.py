@@ -8,14 +8,17 @@ import re
 from typing import Any
 
 import pytest
-from boresight_operator.api import RUNS
-
 from apiserver.client import ApiError, Client
 from apiserver.conftest import CRD_FILES
 from apiserver.schema_paths import Document, a_manifest, load, rules_of
+from boresight_operator.api import RUNS
 
 CRDS = {document["spec"]["names"]["kind"]: document for document in map(load, CRD_FILES)}
-RULES = [(kind, *rule) for kind, crd in CRDS.items() for rule in rules_of(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])]
+RULES = [
+    (kind, *rule)
+    for kind, crd in CRDS.items()
+    for rule in rules_of(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+]
 RESOURCES = {resource.kind: resource for resource in RUNS}
 NUMBER = re.compile(r"double\(self\) (>=?) ([\d.]+) && double\(self\) <= ([\d.]+)")
 SUITE = {"name": "Verifiable", "data": [{"uri": "file:///data/eval.jsonl", "format": "Jsonl"}]}
@@ -120,14 +123,17 @@ def dry_run(client: Client, document: Document) -> Document:
 
 
 def placed(kind: str, path: str, value: Any) -> Document:
-    document = a_manifest(CRDS[kind], path, {} if path == "spec" else copy.deepcopy(value))
-    if path == "spec":
-        document["spec"] |= copy.deepcopy(value)
+    if path != "spec":
+        return a_manifest(CRDS[kind], path, copy.deepcopy(value))
+    document = a_manifest(CRDS[kind], "", None)
+    document["spec"] |= copy.deepcopy(value)
     return document
 
 
 def test_the_table_has_every_rule() -> None:
-    unknown = {message for _, path, rule, message in RULES if path and not NUMBER.fullmatch(rule) and message not in TABLE}
+    unknown = {
+        message for _, path, rule, message in RULES if path and not NUMBER.fullmatch(rule) and message not in TABLE
+    }
     assert unknown == set()
     assert set(TABLE) <= {message for _, _, _, message in RULES}
     assert len(RULES) > 100

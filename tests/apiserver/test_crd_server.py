@@ -6,14 +6,13 @@ import copy
 import json
 
 import pytest
-from boresight_api.crd import DEFINITIONS, Definition
-from boresight_operator.api import ALIGNMENT_RUNS, RUNS
-from builders_manifests import a_synthesis, an_alignment_run, an_eval_run
-
 from apiserver.client import CRDS, ApiError, Client, Object
 from apiserver.conftest import CRD_FILES, condition
 from apiserver.control_plane import ControlPlane
 from apiserver.schema_paths import load
+from boresight_api.crd import DEFINITIONS, Definition
+from boresight_operator.api import ALIGNMENT_RUNS, RUNS
+from builders_manifests import a_synthesis, an_alignment_run, an_eval_run
 
 FILES = {document["spec"]["names"]["kind"]: document for document in map(load, CRD_FILES)}
 SMALLEST = {"AlignmentRun": an_alignment_run, "EvalRun": an_eval_run, "FeedbackSynthesis": a_synthesis}
@@ -82,7 +81,9 @@ def test_nothing_is_defaulted_and_unknown_fields_are_pruned(client: Client, name
 def test_a_status_is_written_through_its_subresource_alone(client: Client, namespace: str) -> None:
     stored = client.create(ALIGNMENT_RUNS, namespace, {**an_alignment_run(), "status": {"percent": 3}})
     assert "status" not in stored
-    written = client.merge(ALIGNMENT_RUNS, namespace, "first", {"status": {"percent": 3}, "spec": {"seed": 9}}, "status")
+    written = client.merge(
+        ALIGNMENT_RUNS, namespace, "first", {"status": {"percent": 3}, "spec": {"seed": 9}}, "status"
+    )
     assert (written["status"], written["spec"].get("seed")) == ({"percent": 3}, None)
     assert written["metadata"]["generation"] == stored["metadata"]["generation"]
 
@@ -109,7 +110,10 @@ def test_two_managers_share_the_status_without_touching_each_other(client: Clien
     [
         ("stages", {"name": "policy", "state": "Running"}),
         ("sources", {"id": "0" * 16, "name": "model", "uri": "file:///m"}),
-        ("conditions", {"type": "Succeeded", "status": "True", "reason": "X", "lastTransitionTime": "2026-01-01T00:00:00Z"}),
+        (
+            "conditions",
+            {"type": "Succeeded", "status": "True", "reason": "X", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        ),
         ("results", {"suite": "Holdout", "name": "loss", "candidate": "policy", "baseline": "none", "value": "1"}),
     ],
 )
@@ -123,7 +127,13 @@ def test_named_lists_hold_a_name_once(client: Client, namespace: str, field: str
 def test_kubectl_shows_the_columns(plane: ControlPlane, client: Client, namespace: str) -> None:
     client.create(ALIGNMENT_RUNS, namespace, an_alignment_run(compute={"queueName": "team-vision"}))
     succeeded = {**a_condition("Succeeded"), "reason": "Running"}
-    scalars = {"feedback": "Language", "algorithm": "DPO", "stage": "policy", "percent": 62, "keyMetric": "winRate 0.61"}
+    scalars = {
+        "feedback": "Language",
+        "algorithm": "DPO",
+        "stage": "policy",
+        "percent": 62,
+        "keyMetric": "winRate 0.61",
+    }
     more = {"deviceSeconds": 91200, "remainingSeconds": 840, "conditions": [succeeded]}
     client.merge(ALIGNMENT_RUNS, namespace, "first", {"status": scalars | more}, "status")
     lines = rows(plane.kubectl("get", "arun", "-n", namespace).stdout)
@@ -173,11 +183,22 @@ def test_each_crd_fits_into_kubectl_apply(plane: ControlPlane) -> None:
 
 
 def a_condition(kind: str) -> Object:
-    return {"type": kind, "status": "Unknown", "reason": "Running", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    return {
+        "type": kind,
+        "status": "Unknown",
+        "reason": "Running",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
 
 
 def apply_object(client: Client, namespace: str, status: Object, manager: str) -> Object:
-    body = {"apiVersion": "boresight.dev/v1alpha1", "kind": "AlignmentRun", "metadata": {"name": "first"}, "status": status}
+    body = {
+        "apiVersion": "boresight.dev/v1alpha1",
+        "kind": "AlignmentRun",
+        "metadata": {"name": "first"},
+        "status": status,
+    }
     found: Object = client.call(
         "PATCH",
         ALIGNMENT_RUNS.path(namespace, "first", "status"),
