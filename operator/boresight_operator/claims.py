@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import KeysView, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .api import Object
 from .names import KEY_ANNOTATION
+from .plain import condition, mapping, mappings, text
+from .views import Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +28,32 @@ class Claims:
         return [key for key in both if self.by_key.get(key) != after.by_key.get(key)]
 
 
+def stage_claim(stage: Mapping[str, Any]) -> Claim | None:
+    """What a stage in a run's status claims: its artifact, an attempt under way, or its turn."""
+    state, reason = text(stage, "state"), text(stage, "reason")
+    if state in {"Succeeded", "Cached"}:
+        return Claim.DONE if mapping(stage, "artifact") else None
+    if state == "Waiting" and reason == "SameKeyRunning":
+        return Claim.WANTED
+    if state in {"Starting", "Running"} or (state == "Waiting" and stage.get("attempt") is not None):
+        return Claim.LIVE
+    return None
+
+
 def run_claims(run: Object) -> Claims:
-    """Of a run: state, attempt, reason and artifact of each stage with a key, and whether the run is being deleted."""
-    deleting = "deletionTimestamp" in run["metadata"]
-    stages = (run.get("status") or {}).get("stages") or ()
-    said = ("state", "attempt", "reason", "artifact", "jobUID")
+    """Of a run: the claim of each stage with a key, where its artifact is or will be, and whether the run ends."""
+    common = (bool(mapping(run, "metadata").get("deletionTimestamp")), text(run, "spec", "storage", "uri"))
     return Claims(
-        {stage["key"]: repr((deleting, *(stage.get(name) for name in said))) for stage in stages if stage.get("key")}
+        {
+            key: repr((*common, stage_claim(stage), text(stage, "artifact", "uri"), text(stage, "artifact", "digest")))
+            for stage in mappings(run, "status", "stages")
+            if (key := text(stage, "key"))
+        }
     )
 
 
 def job_claims(job: Object) -> Claims:
     """Of a Job: whether the attempt at its key has ended."""
-    key = (job["metadata"].get("annotations") or {}).get(KEY_ANNOTATION)
-    ended = any(
-        condition.get("type") in {"Complete", "Failed"} and condition.get("status") == "True"
-        for condition in job["status"]["conditions"]
-    )
+    key = text(job, "metadata", "annotations", KEY_ANNOTATION)
+    ended = condition(job, "Complete") or condition(job, "Failed")
     return Claims({key: "ended" if ended else "live"} if key else {})

@@ -10,6 +10,7 @@ from .api import JOBS, PODS, Object, Resource
 from .names import GROUP
 
 COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+_IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp")
 PROGRESS_FIELDS = ("progress", "percent", "remainingSeconds")
 """Of a run's status: written every few seconds, and no decision depends on them."""
 
@@ -17,17 +18,14 @@ PROGRESS_FIELDS = ("progress", "percent", "remainingSeconds")
 def trim(resource: Resource, obj: Object) -> dict[str, Any]:
     """A new document with ``apiVersion``, ``kind``, ``metadata`` and what is needed of the rest; ``obj`` stays as it is."""
     parts = {JOBS.plural: _job, PODS.plural: _pod}.get(resource.plural, _run)(obj)
-    metadata = _metadata(obj["metadata"], all_labels=resource not in {JOBS, PODS})
+    metadata = _metadata(obj["metadata"], is_run=resource not in {JOBS, PODS})
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **parts}
 
 
-def _metadata(metadata: Mapping[str, Any], *, all_labels: bool) -> dict[str, Any]:
-    kept = _pick(
-        metadata,
-        ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"),
-    )
+def _metadata(metadata: Mapping[str, Any], *, is_run: bool) -> dict[str, Any]:
+    kept = _pick(metadata, _IDENTITY)
     labels = metadata.get("labels") or {}
-    if labels := dict(labels) if all_labels else _ours(labels):
+    if labels := dict(labels) if is_run else _ours(labels):
         kept["labels"] = labels
     if annotations := _ours(metadata.get("annotations") or {}):
         kept["annotations"] = annotations
@@ -42,25 +40,24 @@ def _run(obj: Object) -> dict[str, Any]:
 
 def _job(obj: Object) -> dict[str, Any]:
     return {
-        "spec": _pick(obj.get("spec") or {}, ("suspend", "completions", "parallelism")),
+        "spec": _pick(obj.get("spec") or {}, ("suspend", "completions")),
         "status": {"conditions": _conditions(obj)},
     }
 
 
 def _pod(obj: Object) -> dict[str, Any]:
     status = obj.get("status") or {}
-    kept = _pick(status, ("phase", "podIP", "reason", "message"))
+    kept = _pick(status, ("phase", "podIP"))
     kept["conditions"] = _conditions(obj, {"DisruptionTarget", "PodScheduled"})
-    for name in ("initContainerStatuses", "containerStatuses"):
-        if containers := status.get(name):
-            kept[name] = [_pick(container, ("name", "state")) for container in containers]
+    if containers := status.get("containerStatuses"):
+        kept["containerStatuses"] = [_pick(container, ("name", "state")) for container in containers]
     return {"spec": _pick(obj.get("spec") or {}, ("nodeName", "hostNetwork")), "status": kept}
 
 
 def _conditions(obj: Object, types: Iterable[str] = ()) -> list[dict[str, Any]]:
     conditions = (obj.get("status") or {}).get("conditions") or ()
     return [
-        _pick(condition, ("type", "status", "reason", "message", "lastTransitionTime"))
+        _pick(condition, ("type", "status", "reason", "message"))
         for condition in conditions
         if not types or condition.get("type") in types
     ]

@@ -1,0 +1,108 @@
+"""The periodic LIST of everything watched: what watches have missed, it finds.
+
+Every resource (in every watched namespace, if there is a list of them) is listed on its own, so that one that fails does not
+hold up the others: at the start, every few minutes, and soon after :meth:`Lister.request_soon`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+
+from .api import JOBS, PODS, WATCHED, Resource
+from .cache import Cache
+from .client import Client
+from .errors import ApiError
+from .names import SELECTOR
+
+FIRST_BACK_OFF_SECONDS = 0.5
+LONGEST_BACK_OFF_SECONDS = 15.0
+LEAST_SECONDS_BETWEEN = 1.0
+"""From the beginning of one list to that of the next of the same kind: many reconnects at once ask for one list."""
+
+logger = logging.getLogger(__name__)
+
+
+class Lister:
+    """Keeps a cache true. ``changed`` is called with the UIDs of the runs for which a page brought news, sorted."""
+
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        *,
+        namespaces: Iterable[str],
+        interval_seconds: float,
+        random: Random,
+        changed: Callable[[list[str]], None],
+    ) -> None:
+        self._client = client
+        self._cache = cache
+        self._scopes = [(r, namespace) for r in WATCHED for namespace in (tuple(namespaces) or (None,))]
+        self._interval = interval_seconds
+        self._random = random
+        self._changed = changed
+        self._wanted = {scope: asyncio.Event() for scope in self._scopes}
+        self._begun: dict[tuple[Resource, str | None], float] = {}
+        """Loop time at which the last list that succeeded was begun: the cache is at least as new as that."""
+
+    def request_soon(self) -> None:
+        """Something may have been missed (a watch was interrupted): list everything, once more if it is being listed."""
+        for wanted in self._wanted.values():
+            wanted.set()
+
+    def ages(self) -> Mapping[str, float]:
+        """For each resource, seconds since its last list began (in the namespace where that is longest ago); infinite if
+        it has not been listed."""
+        now = asyncio.get_running_loop().time()
+        ages: dict[str, float] = {}
+        for scope in self._scopes:
+            age = now - self._begun[scope] if scope in self._begun else float("inf")
+            ages[scope[0].plural] = max(age, ages.get(scope[0].plural, 0.0))
+        return ages
+
+    async def run(self) -> None:
+        """For ever. Only what no answer of the API server can cause comes out as an error."""
+        async with asyncio.TaskGroup() as group:
+            for resource, namespace in self._scopes:
+                group.create_task(
+                    self._keep_listed(resource, namespace), name=f"list {resource.plural} {namespace or ''}"
+                )
+
+    async def _keep_listed(self, resource: Resource, namespace: str | None) -> None:
+        scope, failures = (resource, namespace), 0
+        while True:
+            self._wanted[scope].clear()
+            begun = asyncio.get_running_loop().time()
+            try:
+                await self._list(resource, namespace)
+            except ApiError as error:
+                failures += 1
+                pause = self._back_off(failures)
+                where = f" in {namespace}" if namespace else ""
+                logger.warning("listing %s%s failed (%d in a row): %s", resource.plural, where, failures, error)
+                await asyncio.sleep(pause)
+                continue
+            failures = 0
+            self._begun[scope] = begun
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted[scope].wait(), self._interval * self._random.uniform(0.9, 1.1))
+            await asyncio.sleep(max(0.0, begun + LEAST_SECONDS_BETWEEN - asyncio.get_running_loop().time()))
+
+    def _back_off(self, failures: int) -> float:
+        longest = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** min(failures - 1, 32))
+        return self._random.uniform(longest / 2, longest)
+
+    async def _list(self, resource: Resource, namespace: str | None) -> None:
+        """Page by page, so that 5,000 runs are never in memory decoded."""
+        labels = SELECTOR if resource in {JOBS, PODS} else ""
+        listing = None
+        async for page in self._client.pages(resource, namespace, labels=labels):
+            if listing is None:
+                listing = self._cache.listing(resource, namespace, page.resource_version)
+            self._changed(sorted(listing.add(page.items)))
+        assert listing is not None, "a list has a page, if an empty one"
+        self._changed(sorted(listing.finish()))
