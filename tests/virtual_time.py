@@ -1,7 +1,7 @@
 """An asyncio loop whose clock jumps: hours of back-off pass in milliseconds, and the order of all callbacks is fixed.
 
-``loop.time()`` stands still while anything is ready and then jumps to the next timer. No I/O is ever awaited, so a coroutine
-that needs a socket, a thread or a child process does not belong here. Nothing in here reads a real clock.
+``loop.time()`` stands still while anything is ready and then jumps to the next timer. No I/O is ever awaited, so a
+coroutine that needs a socket, a thread or a child process does not belong here. Nothing in here reads a real clock.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MAX_ROUNDS_AT_ONE_TIME = 1_000_000
 """So many rounds of the loop without the clock moving are a live-lock."""
 
 
-class Deadlock(Exception):  # noqa: N818 that is what it is called
+class Deadlock(Exception):
     """Every task waits for something that nothing will ever do."""
 
 
-class LiveLock(Exception):  # noqa: N818
+class LiveLock(Exception):
     """Tasks keep each other busy and time never goes on."""
 
 

@@ -1,4 +1,4 @@
-"""Whether an object holds exactly what a field manager wants to apply: the answer to a server-side apply that got none."""
+"""Whether an object holds exactly what a field manager applied: tells what became of an apply that got no answer."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 """What the API server holds, as far as we know: the three kinds of runs, their Jobs and their pods.
 
-Watches are prompt and lists are the truth (:mod:`.lister`). An object is known by its UID, and these rules make any order of
-lagging, repeated and replayed events, followed by a list, end in what was listed:
+Watches are prompt and lists are the truth (:mod:`.lister`). An object is known by its UID, and these rules make any
+order of lagging, repeated and replayed events, followed by a list, end in what was listed:
 
 - what is not newer than the entry, than the entry's deletion, or than the last list (if the list lacked it) is ignored;
 - an object ends by a newer DELETED, by a newer object under its name, or by a list that is newer and lacks it;
 - a list older than the one before it means that etcd was restored: what we know of that kind is then worth nothing.
 
-Each object is kept as compact JSON bytes and decoded when it is looked at. Of 12 KB of status the decoded form takes seven
-times as much, and what is only stored need not be walked by the garbage collector.
+Each object is kept as compact JSON bytes and decoded when it is looked at: the decoded form takes several times as much
+memory, and the garbage collector walks it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Entry:
     """UID of its controller."""
     claims: Claims
     body: bytes
-    """Without resourceVersion, and for runs without progress: as long as these bytes are equal nothing has to be decided."""
+    """Without resourceVersion, and without a run's progress: while it stays the same there is nothing to decide."""
     progress: bytes
 
     def decode(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Cache:
                 continue
             if entry.owner is not None and resource.plural not in self._runs:
                 note(self._children, entry.owner, entry.uid)
-            for key in entry.claims.keys():
+            for key in entry.claims.by_key:
                 note(keys, (entry.namespace, key), entry.uid)
 
     def _concerned(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> set[str]:
@@ -272,8 +272,10 @@ class Listing:
 
 
 def newer(version: str, than: str) -> bool:
-    """Whether a resourceVersion is later than another (KEP-5504: decimal integers). Where one is no number: whether they
-    differ, so that the last to come holds."""
+    """Whether a resourceVersion is later than another (KEP-5504: decimal integers).
+
+    Where one is no number: whether they differ, so that the last to come holds.
+    """
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than

@@ -1,8 +1,8 @@
-"""What a run's status and a Job say about keys, in a form that can be compared: when it changes, other runs are concerned."""
+"""What a run's status and a Job say about keys, in a form to compare: when it changes, other runs are concerned."""
 
 from __future__ import annotations
 
-from collections.abc import KeysView, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,6 @@ class Claims:
     """By key, what is said about it."""
 
     by_key: Mapping[str, str] = field(default_factory=dict)
-
-    def keys(self) -> KeysView[str]:
-        """All keys."""
-        return self.by_key.keys()
 
     def changed(self, after: Claims) -> list[str]:
         """The keys about which the two say different things."""

@@ -1,13 +1,14 @@
 """The API server for the rest of the operator. Every answer has its rule here, so that no caller needs one of its own.
 
 - 429 was not done: wait as long as the server says (bounded) and send it again.
-- 5xx or no answer may have been done: send again only what may be done twice. For the two requests that may not, look: a
-  create succeeded if the object is there and is ours; an apply with a resourceVersion if the object holds what we applied.
+- 5xx or no answer may have been done: send again only what may be done twice. For the two requests that may not, look:
+  a create succeeded if the object is there and is ours; an apply with a resourceVersion if the object holds what we
+  applied.
 - 409 AlreadyExists of a create is looked at in the same way; every other 409 is for the caller, who observes again.
 - 410 in the middle of a list: begin again.
 
 A write asks ``guard`` directly before each sending. A process that is stopped after that line and continued later still
-sends: no local check can prevent it. Preconditions do (resourceVersion, UID, names made of attempt numbers), on the server.
+sends, and no local check can prevent it. The server's can: resourceVersion, UID, names made of attempt numbers.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kubernetes.client.configuration import Configuration
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
@@ -20,13 +20,13 @@ class CredentialsError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One state of the credentials; tokens and certificates rotate. The fields are those of kopf's ``ConnectionInfo``."""
+    """One state of the credentials; tokens and certificates rotate. Its fields are those of kopf's."""
 
     server: str
     insecure: bool = False
     ca_path: str | None = None
     scheme: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     certificate_path: str | None = None
     private_key_path: str | None = None
     proxy_url: str | None = None
@@ -46,8 +46,11 @@ class Credentials:
         self._ssl = None
 
     def connection(self) -> Connection:
-        """The present state. The package re-reads a service account's token once a minute (the kubelet rotates it within
-        the hour) and renews tokens of exec plugins before they expire."""
+        """The present state. Raises CredentialsError.
+
+        The package re-reads a service account's token once a minute (the kubelet rotates it within the hour) and renews
+        tokens of exec plugins when they expire.
+        """
         loaded = self._configuration
         try:
             header = loaded.get_api_key_with_prefix("BearerToken") or ""
@@ -77,9 +80,9 @@ def _load() -> Configuration:
     configuration.proxy = None
     try:
         if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
-            load_incluster_config(client_configuration=configuration)
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            load_kube_config(client_configuration=configuration, persist_config=False)
+            load_kube_config(client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]
     except ConfigException as error:
         raise CredentialsError(
             f"no way to the API server: {error}; set KUBECONFIG, or run in a pod with a service account"

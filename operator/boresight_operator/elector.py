@@ -1,11 +1,11 @@
 """Who may write: one process of many, by a Lease. The others keep warm caches and take over.
 
-No clock is ever compared with another host's. A standby counts the seconds since it last saw the Lease change; the holder
-counts from before it sent the renewal that succeeded, and stops writing (``renew_seconds``) well before anybody may take
-over (``lease_seconds``). Both use the monotonic clock, which goes on while a process is stopped.
+No clock is ever compared with another host's. A standby counts the seconds since it last saw the Lease change; the
+holder counts from before it sent the renewal that succeeded, and stops writing (``renew_seconds``) well before anybody
+may take over (``lease_seconds``). Both use the monotonic clock, which goes on while a process is stopped.
 
-A standby looks four times as often as the holder renews: every 0.5 s by default, so two GETs a second and process, and a
-released Lease is taken within 0.6 s. A watch would be quicker, but would need a stream that nothing else here needs.
+A standby looks four times as often as the holder renews: every 0.5 s by default, so at most two GETs a second from it,
+and a released Lease is taken within 0.6 s. A watch would be quicker, but needs a stream that nothing else here needs.
 """
 
 from __future__ import annotations
@@ -95,8 +95,10 @@ class Elector:
         await self._elected.wait()
 
     async def run(self) -> None:
-        """Stand by, lead, and return after :meth:`release`. Raises LeaseOver when the Lease is lost: the process ends then,
-        because what it has decided on may be old."""
+        """Stand by, lead, and return after :meth:`release`.
+
+        Raises LeaseOver when the Lease is lost: the process ends then, because what it has decided on may be old.
+        """
         if not self._settings.leader_election:
             self._elected.set()
         while not self._released.is_set():

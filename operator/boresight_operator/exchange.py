@@ -1,4 +1,4 @@
-"""One request to the API server and its answer: encoding, error classes, time-out, clock and metrics. It retries nothing."""
+"""One request to the API server and its answer: encoding, errors, time-out, clock and metrics. It retries nothing."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _document(request: Request, answer: Answer) -> dict[str, Any]:
 
 
 def error_of(answer: Answer, status: Mapping[str, Any]) -> ApiError:
-    """The error that an answer with an error code means. ``status`` is its ``Status`` document, or what there is of one."""
+    """The error that an answer with an error code means. ``status`` is its Status document, or what there is of one."""
     code = answer.code
     reason = str(status.get("reason") or "")
     message = str(status.get("message") or f"answer with code {code} and no message")[:MAX_MESSAGE]

@@ -1,7 +1,7 @@
 """The periodic LIST of everything watched: what watches have missed, it finds.
 
-Every resource (in every watched namespace, if there is a list of them) is listed on its own, so that one that fails does not
-hold up the others: at the start, every few minutes, and soon after :meth:`Lister.request_soon`.
+Every resource (in every watched namespace, if there is a list of them) is listed on its own, so that one that fails
+does not hold up the others: at the start, every few minutes, and soon after :meth:`Lister.request_soon`.
 """
 
 from __future__ import annotations
@@ -50,13 +50,15 @@ class Lister:
         """Loop time at which the last list that succeeded was begun: the cache is at least as new as that."""
 
     def request_soon(self) -> None:
-        """Something may have been missed (a watch was interrupted): list everything, once more if it is being listed."""
+        """Something may have been missed (a watch was cut): list everything, once more if it is being listed."""
         for wanted in self._wanted.values():
             wanted.set()
 
     def ages(self) -> Mapping[str, float]:
-        """For each resource, seconds since its last list began (in the namespace where that is longest ago); infinite if
-        it has not been listed."""
+        """For each resource, seconds since its last complete list began, in the namespace where that is longest ago.
+
+        Infinite if it has not been listed.
+        """
         now = asyncio.get_running_loop().time()
         ages: dict[str, float] = {}
         for scope in self._scopes:

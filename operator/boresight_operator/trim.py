@@ -16,7 +16,7 @@ PROGRESS_FIELDS = ("progress", "percent", "remainingSeconds")
 
 
 def trim(resource: Resource, obj: Object) -> dict[str, Any]:
-    """A new document with ``apiVersion``, ``kind``, ``metadata`` and what is needed of the rest; ``obj`` stays as it is."""
+    """A new document: ``apiVersion``, ``kind``, ``metadata`` and what is needed of the rest. ``obj`` stays as it is."""
     parts = {JOBS.plural: _job, PODS.plural: _pod}.get(resource.plural, _run)(obj)
     metadata = _metadata(obj["metadata"], is_run=resource not in {JOBS, PODS})
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **parts}
