@@ -14,6 +14,7 @@ from .base import (
     Name,
     ShortText,
     StoreUri,
+    Uri,
     operational,
 )
 from .pins import MAX_SOURCES, Pin
@@ -36,6 +37,17 @@ class RunReference(Contract):
 LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
+class ReadStore(Contract):
+    """A further store in which artifacts are looked for."""
+
+    uri: StoreUri = operational()
+    """Its root."""
+    endpoint: Uri | None = operational(None)
+    """S3 endpoint; absent: AWS."""
+    credentials: LocalPath | None = operational(None)
+    """Folder with files named as the variables that they stand for (``AWS_ACCESS_KEY_ID``, ...); absent: none."""
+
+
 class StagePart(StrEnum):
     """How much of a stage a process does. Batches depend on no other batch, so several processes can share them."""
 
@@ -52,6 +64,8 @@ class Execution(Contract):
 
     storage: StoreUri = operational()
     """Root of the store, such as ``file:///home/me/.local/share/boresight/store``."""
+    read_from: tuple[ReadStore, ...] = operational((), max_length=8)
+    """Further stores that inputs may come from, in this order; nothing is ever written there."""
     attempt: int = operational(1, ge=1)
     """Number of this attempt."""
     token_budget: int | Literal["Auto"] = operational("Auto")

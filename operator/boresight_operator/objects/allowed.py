@@ -54,9 +54,14 @@ def _computes(spec: Spec) -> Iterator[tuple[str, StageCompute]]:
 
 
 def _placement(path: str, wish: Placement, settings: NamespaceSettings) -> Iterator[Problem]:
-    yield from _named(f"{path}.image", wish.image, (settings.image, *settings.allowed_images))
-    yield from _named(f"{path}.priorityClassName", wish.priority_class_name, settings.allowed_priority_classes)
-    yield from _named(f"{path}.runtimeClassName", wish.runtime_class_name, settings.allowed_runtime_classes)
+    """What the settings use themselves is allowed, too."""
+    own = settings.pod_template or PodTemplate()
+    for field, found, allowed in (
+        ("image", wish.image, (settings.image, own.image, *settings.allowed_images)),
+        ("priorityClassName", wish.priority_class_name, (own.priority_class_name, *settings.allowed_priority_classes)),
+        ("runtimeClassName", wish.runtime_class_name, (own.runtime_class_name, *settings.allowed_runtime_classes)),
+    ):
+        yield from _named(f"{path}.{field}", found, [pattern for pattern in allowed if pattern])
     for index, toleration in enumerate(wish.tolerations):
         place, allowed = f"{path}.tolerations[{index}].key", settings.allowed_tolerations
         if toleration.key:
@@ -86,7 +91,8 @@ def _storage(spec: Spec, settings: NamespaceSettings) -> Iterator[Problem]:
         advice = "name a store, such as {uri: s3://bucket/prefix, secretName: ...}"
         yield Problem("spec.storage", "nothing, and the namespace's settings name no store either", "a store", advice)
         return
-    yield from _mounted("spec.storage.uri", storage.uri, spec, settings)
+    template = merged_template(settings, spec.compute or Compute())
+    yield from _mounted("spec.storage.uri", storage.uri, template, written=True)
     if spec.storage is None:
         return
     for index, store in enumerate(spec.storage.read_from):
@@ -94,19 +100,23 @@ def _storage(spec: Spec, settings: NamespaceSettings) -> Iterator[Problem]:
         if not any(store.uri.startswith(prefix) for prefix in settings.allowed_read_from):
             expected = " or ".join(f"{prefix}..." for prefix in settings.allowed_read_from) or _expected(())
             yield Problem(path, f'"{store.uri}"', expected, _ASK)
-        yield from _mounted(path, store.uri, spec, settings)
+        yield from _mounted(path, store.uri, template, written=False)
 
 
-def _mounted(path: str, uri: str, spec: Spec, settings: NamespaceSettings) -> Iterator[Problem]:
-    """A folder as a store must be on a volume, or it ends with the pod."""
+def _mounted(path: str, uri: str, template: PodTemplate, *, written: bool) -> Iterator[Problem]:
+    """A folder as a store must be on a volume that outlives the pod."""
     if not uri.startswith("file://"):
         return
     folder = PurePosixPath(unquote(urlsplit(uri).path))
-    mounts = merged_template(settings, spec.compute or Compute()).volume_mounts
-    if not any(folder.is_relative_to(mount.mount_path) for mount in mounts):
-        places = " or ".join(mount.mount_path for mount in mounts) or "a mounted volume"
-        advice = "mount one by spec.compute.podTemplate.volumes and volumeMounts, or name an s3:// store"
-        yield Problem(path, f'"{uri}"', f"a folder in {places}", advice)
+    lasting = {volume.name for volume in template.volumes if volume.persistent_volume_claim or volume.csi}
+    places = [
+        mount.mount_path
+        for mount in template.volume_mounts
+        if mount.name in lasting and not (written and mount.read_only)
+    ]
+    if ".." in folder.parts or not any(folder.is_relative_to(place) for place in places):
+        advice = "mount a claim by spec.compute.podTemplate.volumes and volumeMounts, or name an s3:// store"
+        yield Problem(path, f'"{uri}"', f"a folder in {' or '.join(places) or 'a mounted claim'}", advice)
 
 
 def _judges(spec: Spec) -> Iterator[Problem]:

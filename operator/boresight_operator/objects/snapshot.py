@@ -163,11 +163,12 @@ def _wish(value: Any) -> Any:
     """Set semantic fields, and everything that names a source: its pin holds until uri, revision or files change."""
     if isinstance(value, Contract):
         whole = isinstance(value, ModelSource | DataSource | JudgeSource)
-        return {
+        said = {
             name: _wish(getattr(value, name))
             for name, field in type(value).model_fields.items()
             if name in value.model_fields_set and (whole or field_class(field) is FieldClass.SEMANTIC)
         }
+        return {name: item for name, item in said.items() if item not in (None, {}, [])}
     if isinstance(value, tuple):
         return [_wish(item) for item in value]
     return value if isinstance(value, int | dict) or value is None else str(value)

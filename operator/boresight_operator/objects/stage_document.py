@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from boresight_api.execution import Execution, Prepare, RunReference, Stage, StagePart
+from boresight_api import spec
+from boresight_api.execution import Execution, Prepare, ReadStore, RunReference, Stage, StagePart
 
 from .. import names
 from ..views import Observation, Part
+from .volumes import STORES
 from .work import Work
 
 STAGE_FILE = "stage.json"
@@ -55,6 +57,7 @@ def _execution(work: Work) -> Execution:
     return Execution.model_validate(
         {
             "storage": work.storage.uri,
+            "read_from": [_read_store(number, store) for number, store in enumerate(work.storage.read_from)],
             "attempt": work.start.attempt,
             "token_budget": work.compute.token_budget or "Auto",
             "token_budget_halvings": work.start.halvings,
@@ -70,6 +73,11 @@ def _execution(work: Work) -> Execution:
             **({"shards": work.stage_nodes, "part": _PARTS[work.start.part]} if sharded else {}),
         }
     )
+
+
+def _read_store(number: int, store: spec.ReadStore) -> ReadStore:
+    credentials = f"{STORES}/{number}" if store.secret_name else None
+    return ReadStore(uri=store.uri, endpoint=store.endpoint, credentials=credentials)
 
 
 _PARTS = {Part.WORK: StagePart.SHARD, Part.MERGE: StagePart.MERGE}
