@@ -121,8 +121,12 @@ class StageStatus(Contract):
     """Why it is there."""
     message: Message | None = operational(None)
     """Why, for people."""
+    since: Time | None = operational(None)
+    """Since when it is there for that reason; back-off and ``timeouts.startSeconds`` count from here."""
     attempt: int | None = operational(None, ge=0, le=99_999)
     """Number of the present (or last) attempt."""
+    compute: Key | None = operational(None)
+    """Digest of the compute that the present attempt was started with; another one is used by its next attempt."""
     job_uid: Uid | None = operational(None, alias="jobUID")
     """Job of the present attempt."""
     resumed_from_step: int | None = operational(None, ge=0, le=999_999_999)
@@ -185,6 +189,8 @@ class RunStatus(Contract):
     """Digest of the present plan."""
     prepared: Key | None = operational(None)
     """Digest of what the last ``prepare`` was asked: plan, storage, hub and the annotation ``boresight.dev/retry``."""
+    store: Key | None = operational(None)
+    """Digest of the store (place and endpoint) that the stages' states speak of."""
     retry: Annotated[str, StringConstraints(max_length=256)] | None = operational(None)
     """Value of the annotation ``boresight.dev/retry`` that was last acted on."""
     feedback: Feedback | None = operational(None)

@@ -1,0 +1,23 @@
+"""What is kept after a run's end: Jobs and pods for ``retainPodsSeconds``, artifacts for ever."""
+
+from __future__ import annotations
+
+from boresight_api.status import Condition, ConditionStatus
+
+from ..decision import CleanUp, DeleteJob
+from .draft import Draft, seconds
+
+
+def clean_up(draft: Draft, succeeded: Condition) -> None:
+    """Once the run has been over for long enough, everything but the run and its artifacts goes."""
+    ended = seconds(succeeded.last_transition_time)
+    if succeeded.status is ConditionStatus.UNKNOWN or ended is None or not draft.seen.jobs:
+        return
+    until = ended + draft.wishes.retain_seconds
+    if draft.now < until:
+        draft.wake_at(until)
+        return
+    jobs = tuple(DeleteJob(job.name, job.uid) for job in draft.seen.jobs if not job.deleting)
+    if jobs:
+        stages = tuple(sorted({job.stage for job in draft.seen.jobs}))
+        draft.effects = [CleanUp(jobs, stages)]

@@ -1,0 +1,156 @@
+"""Why an attempt whose Job exists does not run: the waiting table.
+
+Waiting for a place has no limit. What waiting does not cure by itself (a missing Secret, an image that cannot be
+pulled, a mount, pods that are not admitted) has ``timeouts.startSeconds``, and is a fault of the infrastructure then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from boresight_api.status import StageStatus
+
+from ..decision import LookAtEvents
+from ..views import JobView, Part, PodView
+from .draft import Draft, is_prepare, seconds
+
+LOOK_AFTER_SECONDS = 30
+"""A Job without pod, or a pod without container, for so long: its events are listed once."""
+
+UNLIMITED = frozenset({"Unschedulable", "QuotaPending"})
+LIMITED = frozenset({"SecretMissing", "ConfigError", "ImagePull", "MountFailed", "PodsForbidden"})
+
+_BY_CONTAINER = {
+    "ErrImagePull": "ImagePull",
+    "ImagePullBackOff": "ImagePull",
+    "ErrImageNeverPull": "ImagePull",
+    "ImageInspectError": "ImagePull",
+    "RegistryUnavailable": "ImagePull",
+    "SignatureValidationFailed": "ImagePull",
+    "InvalidImageName": "InvalidImageName",
+    "CreateContainerConfigError": "ConfigError",
+    "CreateContainerError": "ConfigError",
+    "RunContainerError": "ConfigError",
+}
+"""The kubelet's reason -> ours."""
+_BY_EVENT = (
+    (re.compile(r"FailedMount|FailedAttachVolume|MountVolume|[Uu]nable to (attach or )?mount"), "MountFailed"),
+    (re.compile(r"FailedCreate|forbidden|exceeded quota|PodSecurity|admission webhook|denied the request"), "PodsForbidden"),
+)
+_NO_SECRET = re.compile(r"secrets? \"[^\"]+\" not found|couldn't find key .* in Secret", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a Job's pods do not run. ``reason`` Running: they do."""
+
+    reason: str
+    message: str = ""
+
+
+RUNNING = Wait("Running")
+STARTING = Wait("Starting")
+_SEVERITY = ("InvalidImageName", *sorted(LIMITED), "Unschedulable", "Starting")
+"""Among pods, the first of these is what holds up the Job."""
+
+
+def wait_of(draft: Draft, stage: StageStatus, job: JobView) -> Wait:
+    """What the Job waits for, or that it runs."""
+    if job.suspended:
+        return Wait("QuotaPending", _suspended(stage, job))
+    pods = _present(job)
+    waits = [_of_pod(pod) for pod in pods]
+    if len(pods) < _wanted(draft, stage, job):
+        waits.append(_without_pod(draft, stage, job, have=len(pods)))
+    if draft.independent(stage.name) and RUNNING in waits:
+        return RUNNING
+    found = min(waits, key=_severity, default=STARTING)
+    return _looked_into(draft, stage, job, found) if found.reason == "Starting" else found
+
+
+def look_at_events(draft: Draft, stage: StageStatus, job: JobView) -> None:
+    """Ask once for the events of a Job that has stood still for 30 seconds without telling why."""
+    since = _standing_since(stage, job)
+    if draft.now - since > LOOK_AFTER_SECONDS:
+        draft.effects.append(LookAtEvents(job.uid))
+    else:
+        draft.wake_at(since + LOOK_AFTER_SECONDS)
+
+
+def out_of_time(draft: Draft, stage: StageStatus) -> bool:
+    """Whether the stage has waited for ``timeouts.startSeconds`` for what waiting does not cure."""
+    since = seconds(stage.since)
+    if since is None or stage.reason not in LIMITED:
+        return False
+    limit = since + draft.wishes.start_seconds
+    if draft.now > limit:
+        return True
+    draft.wake_at(limit)
+    return False
+
+
+def _suspended(stage: StageStatus, job: JobView) -> str:
+    if job.devices == 0 or is_prepare(stage) or job.part is Part.MERGE:
+        return (
+            f"Job {job.name} asks for no device and is suspended by somebody else, Kueue as a rule; "
+            "the operator's setting queueCPUStages says whether such Jobs carry the queue's label"
+        )
+    return f"Job {job.name} waits for quota in its queue"
+
+
+def _present(job: JobView) -> list[PodView]:
+    """The newest pod of each index that may still run; of an index that has finished, the one that did."""
+    newest: dict[int, PodView] = {}
+    for pod in job.pods:
+        newest.setdefault(pod.index, pod)
+    return list(newest.values())
+
+
+def _wanted(draft: Draft, stage: StageStatus, job: JobView) -> int:
+    return 1 if draft.independent(stage.name) else max(1, job.completions)
+
+
+def _of_pod(pod: PodView) -> Wait:
+    if pod.running or pod.end is not None or pod.over:
+        return RUNNING
+    if pod.unschedulable is not None and pod.node is None:
+        return Wait("Unschedulable", pod.unschedulable)
+    reason = _BY_CONTAINER.get(pod.waiting_reason or "")
+    if reason is None:
+        return Wait("Starting", pod.waiting_message)
+    if reason == "ConfigError" and _NO_SECRET.search(pod.waiting_message):
+        reason = "SecretMissing"
+    return Wait(reason, f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}")
+
+
+def _without_pod(draft: Draft, stage: StageStatus, job: JobView, *, have: int) -> Wait:
+    return Wait("Starting", f"{have} of {_wanted(draft, stage, job)} pods exist")
+
+
+def _looked_into(draft: Draft, stage: StageStatus, job: JobView, found: Wait) -> Wait:
+    """What the events say about a standstill that neither Job nor pods explain."""
+    for reason, message in _told(job.events or ()):
+        return Wait(reason, message)
+    if job.events is None:
+        look_at_events(draft, stage, job)
+    return found
+
+
+def _told(events: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for message in events:
+        for pattern, reason in _BY_EVENT:
+            if pattern.search(message):
+                yield reason, message
+
+
+def _standing_since(stage: StageStatus, job: JobView) -> int:
+    """Since when it starts: the Job's age, or (after a queue) since it last began to start."""
+    since = seconds(stage.since) if stage.reason == "Starting" else None
+    created = int(min(max(job.created, 0), 2**40)) if job.created == job.created else 0  # noqa: PLR0124 not a number
+    return max(created, since or 0)
+
+
+def _severity(wait: Wait) -> int:
+    return _SEVERITY.index(wait.reason) if wait.reason in _SEVERITY else len(_SEVERITY)
