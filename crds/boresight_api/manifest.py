@@ -188,7 +188,7 @@ def _problem(model: type[BaseModel], fault: ErrorDetails) -> Problem:
 def _own_words(path: str, message: str) -> Problem:
     """A fault that a validator of ours put into words: ``[field: ]found ..., expected ...``."""
     field, separator, rest = message.partition(": ")
-    if separator and re.fullmatch(r"[A-Za-z0-9.\[\]]+", field):
+    if separator and re.fullmatch(r"[A-Za-z0-9.\[\]/_-]+", field):
         path, message = f"{path}.{field}", rest
     found, separator, rest = message.partition(", ")
     if found.startswith("found ") and separator:

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from boresight_api.base import Name
+from boresight_api.base import Contract, Name
 from boresight_api.compute import Resources
 from boresight_api.documents import load_yaml
 from boresight_api.kubernetes import LabelKey, LabelValue, ObjectName
@@ -23,7 +23,7 @@ from boresight_api.manifest import problems_of
 from boresight_api.podtemplate import PodTemplate
 from boresight_api.problems import ManifestError, Problem, ProblemsError, closest
 from boresight_api.spec import Hub, Storage
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as _UnreadableVariable
@@ -44,11 +44,7 @@ class SettingsError(ProblemsError):
     """Settings that cannot be used, every fault with its field."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
-
-
-class Limits(_Part):
+class Limits(Contract):
     """What the runs of one namespace may have together."""
 
     max_runs: int | None = Field(None, ge=0)
@@ -59,7 +55,7 @@ class Limits(_Part):
     """Upper bound of a run's ``retry.infrastructure``; None: no bound."""
 
 
-class Peer(_Part):
+class Peer(Contract):
     """Pods that may connect to a run's pods, as a NetworkPolicy selects them."""
 
     namespace_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=16)
@@ -90,7 +86,7 @@ def _ourselves() -> tuple[Peer, ...]:
     )
 
 
-class NamespaceSettings(_Part):
+class NamespaceSettings(Contract):
     """What runs of one namespace get where they say nothing, and what they may ask for."""
 
     cluster_name: Name = "cluster"
@@ -316,11 +312,13 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _in_camel_case(problem: Problem) -> Problem:
-    """As the file spells fields: the settings' own have Python's names inside pydantic-settings."""
-    spelled = re.sub(r"_([a-z])", lambda found: found.group(1).upper(), problem.expected)
-    expected = spelled if problem.found == "an unknown field" else problem.expected
-    head, separator, rest = problem.path.partition(".")
-    return Problem(to_camel(head) + separator + rest, problem.found, expected, problem.advice)
+    """As the file spells fields: inside they have Python's names (:func:`_named`)."""
+    expected = _camel(problem.expected) if problem.found == "an unknown field" else problem.expected
+    return Problem(_camel(problem.path), problem.found, expected, problem.advice)
+
+
+def _camel(text: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found.group(1).upper(), text)
 
 
 def _below(path: str, problems: list[Problem]) -> list[Problem]:
