@@ -1,4 +1,4 @@
-"""Does what a decision wants done, once its status is stored. What the API server refuses becomes a fact to decide on."""
+"""Does what a decision wants done, once its status is stored. What the API server refuses becomes a fact."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Seen = Callable[[Resource, Object, str], None]
 """Told what the API server stored, and for which run: the next observation has it."""
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 an outcome
     """An object was not taken, and that is noted. ``news``: for the first time, or for another reason than before."""
 
     def __init__(self, news: bool) -> None:
@@ -138,7 +138,10 @@ class Effects:
         found = (await self._api.list(CONFIG_MAPS, run.namespace, labels=selector)).items if effect.stages else ()
         for item in found:
             name, uid = text(item, "metadata", "name"), text(item, "metadata", "uid")
-            if texts(item, "metadata", "labels").get(names.STAGE_LABEL) in effect.stages and controller(item) == run.uid:
+            if (
+                texts(item, "metadata", "labels").get(names.STAGE_LABEL) in effect.stages
+                and controller(item) == run.uid
+            ):
                 await self._api.delete(CONFIG_MAPS, run.namespace, name, uid)
         deleted = [await self._delete_job(observation, job) for job in effect.jobs]
         return any(deleted)
@@ -179,5 +182,3 @@ def _event_time(event: Object) -> float:
 
 def _event_text(event: Object) -> str:
     return message_text(f"{text(event, 'reason')}: {text(event, 'message')}", MAX_EVENT_BYTES)
-
-

@@ -1,4 +1,4 @@
-"""Logs of the process: one JSON object a line, with the run and the stage that it is about. No object is ever logged."""
+"""Logs: one JSON object a line, with the run and the stage that it is about. No object is ever logged."""
 
 from __future__ import annotations
 

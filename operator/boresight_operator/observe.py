@@ -5,10 +5,11 @@ Nothing in here trusts an object's content further than its type: a field that i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from boresight_api.status import RunStatus
+from boresight_api.status import Condition, RunStatus
 from pydantic import ValidationError
 
 from . import names
@@ -24,6 +25,7 @@ from .views import ContainerEnd, JobView, Observation, Part, PodView, RunView
 CONTAINER = "stage"
 """Name of the stage's container; others in the pod are injected by the cluster."""
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
+MAX_CONDITIONS = 16
 _NEWER = {"extra_forbidden", "enum", "literal_error"}
 """Faults of a status that a newer release's fields and words make."""
 
@@ -135,7 +137,10 @@ def run_view(found: Object) -> RunView:
 
 
 def read_status(document: object) -> tuple[RunStatus, str | None]:
-    """The status as the contract has it, and what a newer operator put there that this one does not know."""
+    """The status as the contract has it, and what a newer operator put there that this one does not know.
+
+    Of a newer operator's status the conditions are read none the less, as far as they can be.
+    """
     if not document:
         return RunStatus(), None
     try:
@@ -143,7 +148,15 @@ def read_status(document: object) -> tuple[RunStatus, str | None]:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)
         newer = sorted({".".join(map(str, fault["loc"])) for fault in faults if fault["type"] in _NEWER})
-        return RunStatus(), f"status.{newer[0]}" if newer else None
+        return (RunStatus(conditions=_conditions(document)), f"status.{newer[0]}") if newer else (RunStatus(), None)
+
+
+def _conditions(status: object) -> tuple[Condition, ...]:
+    found = []
+    for item in mappings(status, "conditions")[:MAX_CONDITIONS]:
+        with contextlib.suppress(ValidationError):
+            found.append(Condition.model_validate(item))
+    return tuple(found)
 
 
 def job_view(

@@ -1,9 +1,9 @@
-"""The plan of a run from its spec and sticky pins, or as it was saved: by another release, or before its status was lost.
+"""The plan of a run: from its spec and sticky pins, or as it was saved by another release or before its status was lost.
 
 The saved plan (:mod:`.objects.snapshot`) is read only where it can matter, and then once:
 
-- The status names another plan than the one that its spec and pins make now. If the wish is the same, this release plans
-  it differently, and the run keeps the plan that it began with; if not, it was edited. Pins that the status has lost are
+- The status names another plan than the one that spec and pins make now. If the wish is the same, this release plans it
+  differently, and the run keeps the plan that it began with; if not, it was edited. Pins that the status has lost are
   filled in.
 - There is no plan in the status of a run that has begun: the status was lost.
 """
@@ -77,8 +77,7 @@ class Planner:
         if asked is None or self._read.get((run.uid, asked)) is not None:
             return False
         found = await (self._list(run) if asked == ALL else self._get(run, asked))
-        newest_first = sorted(found, key=lambda item: epoch(text(item, "metadata", "creationTimestamp")) or 0, reverse=True)
-        saved = filter(None, (_snapshot(run, item) for item in newest_first))
+        saved = filter(None, (_snapshot(run, item) for item in sorted(found, key=_created, reverse=True)))
         self._read.put((run.uid, asked), tuple(item for item in saved if asked in (ALL, item.plan_digest)))
         return True
 
@@ -158,6 +157,10 @@ def _as_it_was(run: RunView, saved: Snapshot, pins: Mapping[str, Pin]) -> Planne
 
 def _parsed(run: RunView) -> Run:
     return parse_manifest(dict(run.document))
+
+
+def _created(found: Object) -> float:
+    return epoch(text(found, "metadata", "creationTimestamp")) or 0.0
 
 
 def _snapshot(run: RunView, config_map: Object) -> Snapshot | None:

@@ -22,6 +22,8 @@ MAX_ROUNDS = 6
 """Of one reconcile; then another run has its turn."""
 SOON = 0.05
 """Seconds until a run goes on that had more to do."""
+OLDER_MANAGER = "boresight-older"
+"""Field manager of an operator that does not know the status that it finds."""
 RESOURCES = {resource.kind: resource for resource in RUNS}
 
 
@@ -76,15 +78,18 @@ class Reconciler:
         return SOON
 
     async def _store(self, observation: Observation, decision: Decision) -> bool:
-        """One write, if there is anything to write; then the events, for what they tell of is true from here on."""
+        """One write, if there is anything to write; then the events, for what they tell of is true from here on.
+
+        What a newer operator wrote stays: another manager says that this one does not understand it.
+        """
         run = observation.run
-        if run.status_problem is not None or same(decision.status, run.status):
+        if same(decision.status, run.status):
             return False
-        content = body(run, document(decision.status), pinned=True)
-        resource = RESOURCES[run.kind]
+        content, resource = body(run, document(decision.status), pinned=True), RESOURCES[run.kind]
+        manager = names.MANAGER if run.status_problem is None else OLDER_MANAGER
         try:
             stored = await self._api.apply(
-                resource, run.namespace, run.name, content, manager=names.MANAGER, subresource="status"
+                resource, run.namespace, run.name, content, manager=manager, subresource="status"
             )
         except NotFound as error:
             raise Conflict(error.code, error.reason, error.message) from error  # it was deleted meanwhile

@@ -26,6 +26,16 @@ Store = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
+class RunningStage:
+    """A keyed stage whose Job runs, as the status says."""
+
+    name: str
+    key: str
+    attempt: int
+    job_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A run, as others see it."""
 
@@ -47,6 +57,8 @@ class Standing:
     """Name and state of each stage, in order."""
     failures: tuple[tuple[str, str], ...] = ()
     """Stage and failure class of each attempt in its history."""
+    running: tuple[RunningStage, ...] = ()
+    """Those that may have progress to show."""
     waits_for_limit: bool = False
     """Whether a stage waits for a limit of its namespace."""
     shows_progress: bool = False
@@ -71,8 +83,8 @@ class Siblings:
         planned_devices: Callable[[str, Sequence[str]], int],
         wake: Callable[[str], None],
     ) -> None:
-        """``planned_devices(uid, stages)`` counts what attempts without a Job will ask for; ``wake`` gets the UID of a run
-        that may go on, now that another one claims less."""
+        """``planned_devices(uid, stages)`` counts what attempts without a Job will ask for; ``wake`` gets the UID of a
+        run that may go on, now that another one claims less."""
         self._cache = cache
         self._settings_of = settings_of
         self._planned_devices = planned_devices
@@ -122,11 +134,11 @@ class Siblings:
 
     def _drop(self, uid: str) -> Standing | None:
         standing = self._reserved.pop(uid, None)
-        for key in standing.claims if standing is not None else ():
-            uids = self._reserving[standing.namespace, key]
-            uids.discard(uid)
-            if not uids:
-                del self._reserving[standing.namespace, key]
+        places = [(standing.namespace, key) for key in standing.claims] if standing is not None else []
+        for place in places:
+            self._reserving[place].discard(uid)
+            if not self._reserving[place]:
+                del self._reserving[place]
         return standing
 
     def _wake_others(self, uid: str, before: Standing | None, after: Standing | None) -> None:
@@ -151,8 +163,8 @@ class Siblings:
 
     def rivals(self, run: RunView, store: Store, keys: Iterable[str]) -> dict[str, tuple[Rival, ...]]:
         """Other runs of the same namespace and store that have one of ``keys``, oldest first."""
-        found = {key: sorted(self._rivals(run, store, key), key=lambda rival: (rival.created, rival.uid)) for key in keys}
-        return {key: tuple(rivals) for key, rivals in found.items() if rivals}
+        found = {key: tuple(sorted(self._rivals(run, store, key), key=_age)) for key in keys}
+        return {key: rivals for key, rivals in found.items() if rivals}
 
     def _rivals(self, run: RunView, store: Store, key: str) -> Iterator[Rival]:
         for uid in self._with_key(run.namespace, key) - {run.uid}:
@@ -208,6 +220,7 @@ class Siblings:
             devices=sum(map(_devices, jobs)) + (self._planned_devices(uid, unborn) if unborn else 0),
             stages=tuple((text(stage, "name"), text(stage, "state")) for stage in stages),
             failures=tuple(_failures(stages)),
+            running=tuple(_running(stages)),
             waits_for_limit=any(stage.get("reason") == "NamespaceLimit" for stage in stages),
             shows_progress=bool(mappings(found, "status", "progress")),
         )
@@ -241,6 +254,17 @@ def _failures(stages: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         for attempt in mappings(stage, "history"):
             if failure := text(attempt, "failureClass"):
                 yield text(stage, "name"), failure
+
+
+def _running(stages: Iterable[Mapping[str, Any]]) -> Iterator[RunningStage]:
+    for stage in stages:
+        name, key, job_uid = text(stage, "name"), text(stage, "key"), text(stage, "jobUID")
+        if stage.get("state") == "Running" and key and job_uid:
+            yield RunningStage(name, key, number(stage.get("attempt")), job_uid)
+
+
+def _age(rival: Rival) -> tuple[float, str]:
+    return rival.created, rival.uid
 
 
 def _artifact(standing: Standing, key: str) -> PublishedArtifact | None:

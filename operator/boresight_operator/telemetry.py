@@ -1,4 +1,4 @@
-"""The operator's own metrics, and whether it is healthy. Names of runs are in no label: the number of series is bounded."""
+"""The operator's own metrics, and whether it is healthy. No label has a run's name: the number of series is bounded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import platform
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
@@ -20,9 +21,7 @@ from .api import WATCHED
 from .siblings import Standing
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-STAGES = frozenset(
-    {"prepare", "warm-start", "feedback-model", "synthesis", "reward-model", "policy", "evaluation"}
-)
+STAGES = frozenset({"prepare", "warm-start", "feedback-model", "synthesis", "reward-model", "policy", "evaluation"})
 """Names that are labels; what else a status may say is ``other``."""
 
 
@@ -51,14 +50,10 @@ class Telemetry:
         self.polls = Counter(
             "boresight_progress_polls", "Polls of running stages' progress.", ["result"], registry=registry
         )
-        build = Gauge(
-            "boresight_operator_build_info", "Always 1.", ["version", "kopf", "python"], registry=registry
-        )
+        build = Gauge("boresight_operator_build_info", "Always 1.", ["version", "kopf", "python"], registry=registry)
         build.labels(version("boresight"), version("kopf"), platform.python_version()).set(1)
-        self._answered = False
         self._renewed: float | None = None
         self._watched: dict[str, float] = {}
-        self._lost_contact = False
 
     def request(self, verb: str, plural: str, code: int, seconds: float) -> None:
         """One request is over: the hook of the client and the elector."""
@@ -82,20 +77,25 @@ class Telemetry:
         standings: Callable[[], Iterable[tuple[str, Standing]]],
     ) -> None:
         """Where to look when somebody scrapes. Ages are in seconds; of what never happened they are infinite."""
-        reg = self.registry
-        Gauge("boresight_queue_depth", "Runs that wait for a worker.", registry=reg).set_function(depth)
-        Gauge("boresight_queue_delayed", "Runs that wait for their time.", registry=reg).set_function(delayed)
-        Gauge("boresight_queue_oldest_seconds", "Wait of the first in the queue.", registry=reg).set_function(oldest_age)
-        Gauge("boresight_leader", "1 if this process may write.", registry=reg).set_function(lambda: float(leading()))
-        Gauge("boresight_lease_renewed_seconds", "Since the Lease was last renewed.", registry=reg).set_function(
-            lambda: _age(self._renewed)
-        )
-        lists = Gauge("boresight_list_age_seconds", "Since the last full list.", ["resource"], registry=reg)
-        events = Gauge("boresight_watch_age_seconds", "Since the last watch event.", ["resource"], registry=reg)
+        self._look_up("boresight_queue_depth", "Runs that wait for a worker.", depth)
+        self._look_up("boresight_queue_delayed", "Runs that wait for their time.", delayed)
+        self._look_up("boresight_queue_oldest_seconds", "Wait of the first in the queue.", oldest_age)
+        self._look_up("boresight_leader", "1 if this process may write.", lambda: float(leading()))
+        renewed = "Since the Lease was last renewed."
+        self._look_up("boresight_lease_renewed_seconds", renewed, lambda: _age(self._renewed))
+        lists = Gauge("boresight_list_age_seconds", "Since the last full list.", ["resource"], registry=self.registry)
+        text = "Since the last watch event."
+        events = Gauge("boresight_watch_age_seconds", text, ["resource"], registry=self.registry)
         for plural in (resource.plural for resource in WATCHED):
-            lists.labels(plural).set_function(lambda plural=plural: list_age(plural))
-            events.labels(plural).set_function(lambda plural=plural: _age(self._watched.get(plural)))
-        reg.register(_Stages(standings))
+            lists.labels(plural).set_function(partial(list_age, plural))
+            events.labels(plural).set_function(partial(self._watch_age, plural))
+        self.registry.register(_Stages(standings))
+
+    def _look_up(self, name: str, text: str, value: Callable[[], float]) -> None:
+        Gauge(name, text, registry=self.registry).set_function(value)
+
+    def _watch_age(self, plural: str) -> float:
+        return _age(self._watched.get(plural))
 
 
 class _Stages(Collector):

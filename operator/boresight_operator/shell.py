@@ -1,0 +1,123 @@
+"""kopf: what it is used for is watching. Its events feed the operator's cache; it writes nothing and keeps no state.
+
+Only ``on.event`` handlers are registered, so kopf puts neither annotations nor finalizers on anything. Namespaces and
+CRDs are not scanned, so it needs no rights beyond those of the watches. This is the one module that imports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import signal
+from collections.abc import Collection
+from typing import Any
+
+import kopf
+
+from .api import JOBS, PODS, WATCHED, Resource
+from .credentials import Credentials
+from .names import SELECTOR
+from .operator import Operator
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 600
+"""A watch is renewed so often: the server ends it, and it goes on from where it was."""
+CONNECT_SECONDS = 5.0
+REQUEST_SECONDS = 60.0
+"""Of a first list."""
+RETRY_SECONDS = (0.5, 1.0, 1.0)
+"""After these pauses a request counts as failed and the watch begins anew; so it is back soon after an outage."""
+IDLE_SECONDS = 0.1
+"""kopf keeps a task for each object that had an event within this time."""
+END_SECONDS = 3.0
+
+
+async def run(operator: Operator, settings: Settings, credentials: Credentials) -> None:
+    """Run the operator and its watches until SIGTERM or SIGINT. Raises whatever ended them otherwise."""
+    stop = asyncio.Event()
+    _listen(stop)
+    own = asyncio.create_task(operator.run(), name="operator")
+    asked = asyncio.create_task(stop.wait(), name="signal")
+    watches: Collection[asyncio.Task[Any]] = ()
+    try:
+        if await _synced(operator, own, asked):
+            watches = await _watch(operator, settings, credentials)
+            _listen(stop)  # kopf has put its own handlers in place of ours
+        done, _ = await asyncio.wait([own, asked, *watches], return_when=asyncio.FIRST_COMPLETED)
+        operator.stop()
+        await own
+        for task in done - {own, asked}:
+            task.result()
+            raise RuntimeError(f"kopf's task {task.get_name()} ended by itself")
+    finally:
+        await _end([own, asked, *watches])
+
+
+async def _synced(operator: Operator, own: asyncio.Task[None], asked: asyncio.Task[Any]) -> bool:
+    """Wait for the first lists: kopf lists too, at far more cost, and would hold them up."""
+    while not operator.synced and not own.done() and not asked.done():
+        await asyncio.sleep(0.02)
+    return operator.synced and not own.done() and not asked.done()
+
+
+async def _watch(operator: Operator, settings: Settings, credentials: Credentials) -> Collection[asyncio.Task[Any]]:
+    """kopf's tasks. (``kopf.operator()`` would end all tasks of the loop with its own.)"""
+    return await kopf.spawn_tasks(
+        registry=registry_of(operator, credentials),
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=not settings.watch_namespaces,
+        namespaces=settings.watch_namespaces,
+    )
+
+
+def registry_of(operator: Operator, credentials: Credentials) -> kopf.OperatorRegistry:
+    """One handler a resource, and the login."""
+    registry = kopf.OperatorRegistry()
+    for resource in WATCHED:
+        _handle(registry, operator, resource)
+
+    @kopf.on.login(registry=registry, id="login")  # type: ignore[arg-type, untyped-decorator, unused-ignore]
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        """Asked for at the start, and whenever the API server has not accepted what was sent."""
+        return kopf.ConnectionInfo(**dataclasses.asdict(credentials.connection()))
+
+    return registry
+
+
+def _handle(registry: kopf.OperatorRegistry, operator: Operator, resource: Resource) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)  # type: ignore[arg-type, untyped-decorator, unused-ignore]
+    async def seen(event: Any, **_: Any) -> None:
+        operator.on_event(resource, event["type"], event["object"])
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Nothing but watches, with selectors on the server's side and time-outs on ours."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.connect_timeout = CONNECT_SECONDS
+    settings.networking.connect_timeout = CONNECT_SECONDS
+    settings.networking.request_timeout = REQUEST_SECONDS
+    settings.networking.error_backoffs = RETRY_SECONDS
+    settings.queueing.idle_timeout = IDLE_SECONDS
+    for resource in (JOBS, PODS):
+        settings.watching.label_selectors[resource.group, resource.version, resource.plural] = SELECTOR
+    return settings
+
+
+def _listen(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Watches have nothing to lose: what does not end in time is left to the end of the process."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=END_SECONDS)
