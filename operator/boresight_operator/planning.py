@@ -1,4 +1,4 @@
-"""The plan of a run: from its spec and sticky pins, or as it was saved by another release or before its status was lost.
+"""The plan of a run: from its spec and sticky pins, or as it was saved before its status (or this release) changed.
 
 The saved plan (:mod:`.objects.snapshot`) is read only where it can matter, and then once:
 
