@@ -3,8 +3,8 @@
     world = a_run().prepared().with_job("feedback-model", pods=[a_pod().running()])
     decision = world.decide()
 
-A :class:`World` is one run, what is stored of it, and its Jobs. ``step`` decides, stores the status and does the effects
-as the loop and the API server would; ``settle`` does so until nothing changes.
+A :class:`World` is one run, what is stored of it, and its Jobs. ``step`` decides, stores the status and does the
+effects as the loop and the API server would; ``settle`` does so until nothing changes.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def by_rule(failure_class: FailureClass, pod: str = "pod-0") -> tuple[str, str]:
     if failure_class is FailureClass.PREEMPTED:
         return "PodFailurePolicy", f"Pod default/{pod} has condition DisruptionTarget matching FailJob rule at index 0"
     code = int(exit_code_of(failure_class))
-    message = f"Container stage for pod default/{pod} failed with exit code {code} matching FailJob rule at index {index}"
+    message = (
+        f"Container stage for pod default/{pod} failed with exit code {code} matching FailJob rule at index {index}"
+    )
     return "PodFailurePolicy", message
 
 
@@ -141,7 +143,7 @@ class World:
     jobs: list[JobView] = field(default_factory=list)
     rivals: dict[str, tuple[Rival, ...]] = field(default_factory=dict)
     refusals: tuple[Refusal, ...] = ()
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     nodes_gone: frozenset[str] = frozenset()
     pins_lost: bool = False
     store: dict[str, StageFinding] = field(default_factory=dict)

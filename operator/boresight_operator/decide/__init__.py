@@ -13,7 +13,7 @@ from boresight_api.problems import Problem
 from ..decision import Decision
 from ..objects import forbidden
 from ..views import Observation
-from . import attempts, columns, conditions, editing, prepare, retention, start
+from . import attempts, columns, conditions, editing, events, prepare, retention, start
 from .draft import Draft, draft_of
 
 
@@ -54,6 +54,7 @@ def _decision(draft: Draft, problems: tuple[Problem, ...]) -> Decision:
     found = conditions.conditions(draft, problems)
     succeeded = next(condition for condition in found if condition.type == "Succeeded")
     retention.clean_up(draft, succeeded)
+    events.rejected(draft, found)
     status = columns.columns(draft).model_copy(
         update={"conditions": found, "observed_generation": max(0, draft.seen.run.generation)}
     )

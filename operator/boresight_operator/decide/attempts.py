@@ -7,8 +7,8 @@ from boresight_api.status import StageStatus
 
 from ..views import JobView, Part
 from . import budgets, events, prepare
-from .classify import Expected, Verdict, last_step, published, verdict
-from .draft import DONE, MAX_COUNT, Draft, State, is_prepare, seconds, stamp, under_way
+from .classify import POD_GONE_SECONDS, Expected, Verdict, last_step, published, verdict
+from .draft import DONE, MAX_COUNT, Draft, State, are_shards, clock, is_prepare, seconds, stamp, under_way
 from .waiting import LIMITED, UNLIMITED, out_of_time, wait_of
 
 STOPPING = "DeadlineExceeded"
@@ -25,9 +25,11 @@ def follow(draft: Draft, stage: StageStatus) -> None:
     if job is None:
         _without_job(draft, stage)
         return
-    found = verdict(job, expected(draft, stage), shards=draft.independent(stage.name), now=draft.now)
+    found = verdict(job, expected(draft, stage), shards=are_shards(draft, job), now=draft.now)
     if stage.reason == STOPPING:
         _stopping(draft, stage, job, found)
+    elif found is None and job.failed is not None:
+        _failing(draft, stage, job)
     elif found is None:
         _going_on(draft, stage, job)
     else:
@@ -45,12 +47,12 @@ def current_job(draft: Draft, stage: StageStatus) -> JobView | None:
 
 def part_of(draft: Draft, stage: StageStatus) -> Part:
     """What the next (or present) attempt does: merge, if all independent pods of an earlier Job are through."""
-    if not draft.independent(stage.name):
-        return Part.WORK
+    planned = draft.planned_stage(stage.name)
+    nodes = (planned.compute.nodes or 1) if planned is not None else None
     useless = max((e.attempt for e in stage.history if e.failure_class is FailureClass.MISSING_INPUT), default=0)
     jobs = (job for job in draft.seen.jobs if job.stage == stage.name and job.key == stage.key)
-    through = any(job.complete and job.part is Part.WORK and job.attempt > useless for job in jobs)
-    return Part.MERGE if through else Part.WORK
+    through = (job for job in jobs if are_shards(draft, job) and job.complete and job.attempt > useless)
+    return Part.MERGE if any(nodes in {None, job.completions} for job in through) else Part.WORK
 
 
 def expected(draft: Draft, stage: StageStatus) -> Expected:
@@ -90,7 +92,7 @@ def succeed(draft: Draft, stage: StageStatus, job: JobView | None, outcome: Outc
 
 def _unread(draft: Draft, stage: StageStatus, job: JobView) -> tuple[JobView, Outcome] | None:
     """The outcome of a stopped attempt that published after all; nobody has drawn a consequence from it yet."""
-    if draft.independent(stage.name) and job.part is Part.WORK:
+    if are_shards(draft, job):
         return None
     read = {entry.attempt: entry.reason for entry in stage.history}
     oldest = min(read, default=0)
@@ -161,6 +163,14 @@ def _prepared(draft: Draft, stage: StageStatus, job: JobView, outcome: Outcome) 
     prepare.apply(draft, outcome.prepare)
 
 
+def _failing(draft: Draft, stage: StageStatus, job: JobView) -> None:
+    """A rank failed and others still end: the first to fail is not always the one at fault, so all are heard."""
+    ends = [clock(pod.deleting_since) for pod in job.pods if not pod.over and pod.deleting_since is not None]
+    draft.wake_at(max([draft.now, *ends]) + POD_GONE_SECONDS)
+    if stage.job_uid is None:
+        draft.move(stage, State.RUNNING, "Starting", job_uid=job.uid)
+
+
 def _merge(draft: Draft, stage: StageStatus, job: JobView) -> None:
     """The independent pods are through: the same attempt goes on with the merge, which asks for no device."""
     stage = draft.stop_clock(stage, job)
@@ -204,7 +214,7 @@ def _evicted(draft: Draft, stage: StageStatus, job: JobView) -> StageStatus:
     if not had_place:
         return stage
     count = min(MAX_COUNT, (stage.preemptions or 0) + 1)
-    stage = draft.stop_clock(stage, None if stage.running_since is None else job)
+    stage = draft.stop_clock(stage, job)
     draft.event("Preempted", f"{stage.name} attempt {stage.attempt} was evicted from its queue; its Job stays")
     return draft.put(stage.model_copy(update={"preemptions": count}))
 
@@ -258,5 +268,3 @@ def _summary(stage: StageStatus) -> str:
     tries = f"attempt {number}"
     metrics = ", ".join(f"{metric.name} {metric.value}" for metric in stage.metrics[:3])
     return f"succeeded ({tries}{'; ' + metrics if metrics else ''})"
-
-

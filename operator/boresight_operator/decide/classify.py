@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from boresight_api.outcome import ExitCode, FailureClass, Outcome, OutcomeStatus, message_text
 
 from ..objects.failure_policy import class_of_rule
-from ..views import JobView, Part, PodView
+from ..views import JobView, PodView
 
 ROOT_ORDER: tuple[str, ...] = (
     "InvalidConfig",
@@ -79,9 +79,9 @@ class _Finding:
 
 
 def verdict(job: JobView, expected: Expected, *, shards: bool = False, now: float = 0.0) -> Verdict | None:
-    """How the attempt of ``job`` ended; None if it has not. ``shards``: its pods are independent and publish nothing."""
+    """How the attempt of ``job`` ended; None if it has not. ``shards`` are independent pods, which publish nothing."""
     if job.complete:
-        return _done(job, expected, shards=shards)
+        return Verdict("ShardsDone") if shards else _done(job, expected)
     if job.failed is None or any(_still_ends(pod, now) for pod in job.pods):
         return None
     return _failed(job, expected)
@@ -127,15 +127,21 @@ def _believable(outcome: Outcome, expected: Expected) -> tuple[Outcome | None, s
     if outcome.artifact is None:
         return None, "its outcome names no artifact"
     uri = outcome.artifact.uri
-    if uri not in {f"{store.rstrip('/')}/artifacts/{expected.key}" for store in expected.stores}:
+    if not any(_lies_in(uri, store, expected.key) for store in expected.stores):
         stores = " or ".join(expected.stores)
         return None, f"its artifact lies at {message_text(uri, 200)}, expected below {stores}; it is not believed"
     return outcome, ""
 
 
-def _done(job: JobView, expected: Expected, *, shards: bool) -> Verdict:
-    if shards and job.part is Part.WORK:
-        return Verdict("ShardsDone")
+def _lies_in(uri: str, store: str, key: str) -> bool:
+    """Whether ``uri`` is the artifact's place in a store. A folder has many names; the last two parts must fit."""
+    place = f"/artifacts/{key}"
+    if store.startswith("file:"):
+        return uri.startswith("file:") and uri.endswith(place)
+    return uri == store.rstrip("/") + place
+
+
+def _done(job: JobView, expected: Expected) -> Verdict:
     pod = _rank_zero(job)
     if pod is None or pod.end is None:
         return Verdict("OutcomeLost", "the Job is complete, but its pod is gone and nobody read its outcome", lost=True)
@@ -152,7 +158,7 @@ def _failed(job: JobView, expected: Expected) -> Verdict:
     rule = _of_rule(message)
     if rule is not None and rule.cause != "Preempted":
         findings = [f for f in findings if f.cause != "PodDeleted"]  # the Job controller ended those: a consequence
-    if rule is not None and not any(f.cause == rule.cause for f in findings) and not _spoken_for(job, message, findings):
+    if rule is not None and not _spoken_for(job, message, findings):
         findings.append(rule)
     if not findings:
         lost = f"the Job failed and its pods say nothing: {reason}: {message}"
@@ -178,7 +184,8 @@ def _findings(job: JobView, expected: Expected) -> Iterator[_Finding]:
 def _finding(pod: PodView, expected: Expected) -> _Finding | None:
     said = _said(pod, expected)
     if pod.disruption is not None:
-        disrupted = _Finding("Preempted", "DisruptionTarget", pod.disruption, pod.index, pod.node, said and said.step)
+        step = said.step if said is not None else None
+        disrupted = _Finding("Preempted", "DisruptionTarget", pod.disruption, pod.index, pod.node, step)
         causes = [disrupted, *([said] if said else [])]
         return min(causes, key=lambda finding: ROOT_ORDER.index(finding.cause))
     return said

@@ -73,6 +73,8 @@ def _reconciling(draft: Draft, problems: Sequence[Problem]) -> Found:
     if stage is None or stage.state in {State.SUCCEEDED, State.FAILED}:
         return FALSE, "Reconciled", None
     reason = stage.reason or "Preparing"
+    if reason == "NamespaceTerminating":
+        return FALSE, reason, stage.message
     since = seconds(stage.since)
     if stage.state is State.WAITING and since is not None:
         if draft.now >= since + RECONCILING_SECONDS:
@@ -86,8 +88,7 @@ def _stalled(draft: Draft, problems: Sequence[Problem]) -> Found:
     if finished(draft):
         return FALSE, "NotStalled", None
     if problems:
-        status, reason, message = _accepted(draft, problems)
-        return TRUE, reason, message
+        return TRUE, *_accepted(draft, problems)[1:]
     failed = _failed(draft)
     if failed is not None:
         return TRUE, failed.reason or "Failed", _cause(draft, failed)

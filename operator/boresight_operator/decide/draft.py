@@ -15,7 +15,7 @@ from boresight_api.status import AttemptStatus, RunStatus, StageStateName, Stage
 
 from ..decision import Effect, Event
 from ..objects.work import INDEPENDENT_RECIPES
-from ..views import PREPARE, JobView, Observation
+from ..views import PREPARE, JobView, Observation, Part
 from .wishes import Wishes, wishes_of
 
 State = StageStateName
@@ -57,11 +57,6 @@ class Draft:
     def planned_stage(self, name: str) -> PlannedStage | None:
         """None for ``prepare``, and for a stage that is not in the plan."""
         return next((stage for stage in self.plan.stages if stage.name == name), None) if self.plan else None
-
-    def independent(self, name: str) -> bool:
-        """Whether the stage's pods need not know each other, so that a merge follows."""
-        planned = self.planned_stage(name)
-        return planned is not None and planned.recipe in INDEPENDENT_RECIPES and (planned.compute.nodes or 1) > 1
 
     def put(self, stage: StageStatus) -> StageStatus:
         """Replace a stage."""
@@ -128,9 +123,10 @@ class Draft:
 
     def ran(self, stage: StageStatus, job: JobView | None) -> int:
         """Seconds that the present attempt has run since it last began to."""
-        ends = [pod.end for pod in job.pods if pod.index == 0 and pod.end is not None] if job else []
-        if ends and ends[0].ran_seconds is not None:
-            return min(max(0, ends[0].ran_seconds), MAX_COUNT)
+        newest = {pod.index: pod for pod in reversed(job.pods)} if job else {}
+        told = [pod.end.ran_seconds for pod in newest.values() if pod.end and pod.end.ran_seconds is not None]
+        if told:
+            return min(max(0, *told), MAX_COUNT)
         began = seconds(stage.running_since)
         return 0 if began is None else min(max(0, self.now - began), MAX_COUNT)
 
@@ -214,6 +210,13 @@ def text(message: str | None) -> str | None:
 def word(reason: str, otherwise: str) -> str:
     """A reason that somebody else gave, if it has a reason's form."""
     return reason if re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,127}", reason) else otherwise
+
+
+def are_shards(draft: Draft, job: JobView) -> bool:
+    """Whether the pods of ``job`` need not know each other, so that a merge follows. The Job says how many they are."""
+    planned = draft.planned_stage(job.stage)
+    independent = job.stage in {"synthesis", "evaluation"} if planned is None else planned.recipe in INDEPENDENT_RECIPES
+    return independent and job.part is Part.WORK and job.completions > 1
 
 
 def is_prepare(stage: StageStatus) -> bool:

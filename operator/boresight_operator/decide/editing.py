@@ -106,7 +106,9 @@ def suspend(draft: Draft) -> None:
         elif under_way(stage) or stage.state is State.WAITING:
             if under_way(stage):
                 stage = draft.close(stage, _job(draft, stage), "Suspended")
-                draft.event("Suspended", f"{stage.name} attempt {stage.attempt} is stopped; resuming goes on from there")
+                draft.event(
+                    "Suspended", f"{stage.name} attempt {stage.attempt} is stopped; resuming goes on from there"
+                )
             draft.move(stage, State.SUSPENDED, "Suspended", job_uid=None)
 
 
@@ -131,8 +133,15 @@ def _keyed(draft: Draft, stage: StageStatus | None, name: str, key: str | None) 
     """A stage with the plan's key. While that is unknown (a source is not pinned yet) the old one counts."""
     if stage is None:
         return StageStatus(name=name, key=key, state=State.UNKNOWN, reason="NotPrepared")
-    if key is None or stage.key == key:
+    if stage.state in DONE and stage.artifact is None and key is not None:
+        return draft.move(stage.model_copy(update={"key": key}), State.UNKNOWN, "OutcomeUnknown")
+    if stage.key == key:
         return stage
+    if key is None:
+        unborn = stage.state is State.STARTING and not any(
+            job.stage == name and job.attempt == stage.attempt for job in draft.seen.jobs
+        )
+        return draft.move(stage, State.UNKNOWN, "NotPrepared") if unborn else stage
     stage = _discard(draft, stage, "its key left the plan")
     stage = draft.put(stage.model_copy(update={**NEW_STAGE, "key": key}))
     return draft.move(stage, State.UNKNOWN, "NotPrepared")

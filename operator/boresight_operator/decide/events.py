@@ -5,7 +5,7 @@ A stage's end and the next one's start are one decision, so they are one event.
 
 from __future__ import annotations
 
-from boresight_api.status import StageStatus
+from boresight_api.status import Condition, ConditionStatus, StageStatus
 
 from .draft import Draft
 
@@ -24,9 +24,8 @@ REASONS = frozenset(
         "ArtifactMissing",
         "SourcesRepinned",
         "Suspended",
-        "InvalidSpec",
+        "SpecRejected",
         "Retrying",
-        "NewerVersion",
     }
 )
 """Every reason there is."""
@@ -46,3 +45,12 @@ def starting(draft: Draft, stage: StageStatus) -> None:
         draft.event(last.reason, f"{last.message}; {message}")
     elif draft.status.prepared is not None and (stage.attempt or 0) == 1:
         draft.event("StageStarting", message)
+
+
+def rejected(draft: Draft, conditions: tuple[Condition, ...]) -> None:
+    """The spec is not accepted, and that is news."""
+    accepted = next(condition for condition in conditions if condition.type == "Accepted")
+    before = next((c for c in draft.status.conditions if c.type == "Accepted"), None)
+    known = before is not None and before.status is accepted.status and before.message == accepted.message
+    if accepted.status is ConditionStatus.FALSE and not known:
+        draft.event("SpecRejected", accepted.message, warning=True)

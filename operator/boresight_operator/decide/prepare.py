@@ -19,6 +19,8 @@ from .budgets import NO_CHARGES, next_attempt
 from .draft import DONE, Draft, State, remember, stamp, under_way
 from .wishes import asked
 
+MISSING = "ArtifactMissing"
+"""Reason of a stage that was done and whose artifact is gone: what another run's status says of it is not believed."""
 FOUND = "FoundInStore"
 """History's reason of an attempt of which only a checkpoint folder tells."""
 
@@ -31,6 +33,10 @@ def demand(draft: Draft) -> None:
     question = asked(draft.plan, draft.wishes, draft.status.retry)
     if draft.status.prepared != question:
         first = draft.status.prepared is None
+        if first and draft.seen.pins_lost:
+            draft.event(
+                "SourcesRepinned", "the status and the saved plan were lost: sources are pinned anew", warning=True
+            )
         draft.status = draft.status.model_copy(update={"prepared": question})
         _again(draft, stage, "NotPrepared" if first else "Changed")
     elif stage.state is State.SUCCEEDED and any(s.state is State.UNKNOWN for _, s in draft.planned()):
@@ -46,6 +52,8 @@ def finished(draft: Draft) -> bool:
 def refused(draft: Draft, report: PrepareReport) -> str | None:
     """Why a report is not taken: it speaks of another plan than its pins make here. None if it is."""
     found = _planned(draft, report)
+    if not draft.wishes.stores:
+        return "the run has no store: name one in spec.storage"
     if isinstance(found, str):
         return f"the sources that prepare pinned do not make a plan: {found}"
     if found.digest != report.plan:
@@ -131,11 +139,13 @@ def _found(draft: Draft, stage: StageStatus, finding: StageFinding, *, believe_m
     if stage.state in DONE and not believe_missing:
         return
     if stage.state in DONE:
-        draft.event("ArtifactMissing", f"{stage.name}: the store has no artifact any more; it is made again", warning=True)
+        draft.event(
+            "ArtifactMissing", f"{stage.name}: the store has no artifact any more; it is made again", warning=True
+        )
     step = finding.step if finding.state is StageState.CHECKPOINT else None
     if stage.state in DONE or stage.state is State.UNKNOWN:
         update = {"artifact": None, "metrics": (), "completion_time": None, "resumed_from_step": step}
-        draft.move(stage, State.PENDING, None, None, **update)
+        draft.move(stage, State.PENDING, MISSING if stage.state in DONE else None, None, **update)
     else:
         draft.put(stage.model_copy(update={"resumed_from_step": step}))
 
@@ -144,8 +154,12 @@ def cached(draft: Draft, stage: StageStatus, digest: str) -> None:
     """The store has the artifact already: no device is asked for."""
     artifact = PublishedArtifact.model_construct(uri=f"{draft.wishes.stores[0]}/artifacts/{stage.key}", digest=digest)
     draft.move(
-        stage, State.CACHED, None, "found in the store", artifact=artifact, completion_time=stamp(draft.now), job_uid=None
+        stage,
+        State.CACHED,
+        None,
+        "found in the store",
+        artifact=artifact,
+        completion_time=stamp(draft.now),
+        job_uid=None,
     )
     draft.event("StageCached", f"{stage.name} was found in the store")
-
-

@@ -11,10 +11,18 @@ from ..names import attempt_name, plan_name
 from ..views import PREPARE, JobView, Part, PodView, Refusal
 from . import claims, events
 from .attempts import STOPPING, current_job, part_of
-from .budgets import LONGEST_BACK_OFF_SECONDS, avoided_nodes, back_off_seconds, failed, halvings, next_attempt, numbers_are_used_up
-from .draft import DONE, REFUSED, Draft, State, is_prepare, seconds, under_way
+from .budgets import (
+    LONGEST_BACK_OFF_SECONDS,
+    avoided_nodes,
+    back_off_seconds,
+    failed,
+    halvings,
+    next_attempt,
+    numbers_are_used_up,
+)
 from .classify import Verdict
-from .prepare import finished
+from .draft import DONE, REFUSED, Draft, State, clock, is_prepare, seconds, under_way
+from .prepare import MISSING, finished
 from .waiting import out_of_time
 from .wishes import compute_digest
 
@@ -49,7 +57,7 @@ def advance(draft: Draft, problems: tuple[Problem, ...]) -> None:
 
 
 def any_under_way(draft: Draft, besides: StageStatus) -> bool:
-    """Whether another keyed stage has an attempt: after an edit a later one may go on while this one is to run again."""
+    """Whether another keyed stage has an attempt: after an edit a later one may go on while this one waits."""
     others = (s for s in draft.stages.values() if s.name not in {PREPARE, besides.name})
     return any(under_way(stage) for stage in others)
 
@@ -77,12 +85,12 @@ def _next(draft: Draft, stage: StageStatus) -> bool:
         return False
     unborn = stage.state is State.STARTING and current_job(draft, stage) is None and not _merging(stage)
     if _is_idle(stage) or unborn or stage.reason in REFUSED:
-        rival = claims.artifact_of_another(draft, stage)
-        if rival is not None and stage.job_uid is None:
+        rival = None if stage.job_uid or stage.reason == MISSING else claims.artifact_of_another(draft, stage)
+        if rival is not None:
             claims.take(draft, stage, rival)
             return True
-        rival = claims.in_the_way(draft, stage)
-        if rival is not None and stage.job_uid is None:
+        rival = None if stage.job_uid else claims.in_the_way(draft, stage)
+        if rival is not None:
             claims.wait_for(draft, stage, rival)
             return False
     if _is_idle(stage):
@@ -139,9 +147,9 @@ def _waits_for_pods(draft: Draft, stage: StageStatus) -> bool:
 
 def _node_is_gone(draft: Draft, pod: PodView) -> bool:
     """Whether the pod can run no more because its node does not exist, for long enough. Asks to look, in time."""
-    if pod.deleting_since is None or pod.node is None or pod.deleting_since != pod.deleting_since:  # noqa: PLR0124
+    if pod.deleting_since is None or pod.node is None:
         return False
-    until = pod.deleting_since + draft.seen.settings.node_lost_seconds
+    until = clock(pod.deleting_since) + draft.seen.settings.node_lost_seconds
     if draft.now <= until:
         draft.wake_at(until)
         return False
@@ -161,7 +169,9 @@ def _waits_for_limit(draft: Draft, stage: StageStatus) -> bool:
     if limits.max_runs is not None and usage.runs >= limits.max_runs and not any(map(under_way, draft.stages.values())):
         message = f"{usage.runs} runs work in this namespace, limits.maxRuns is {limits.max_runs}"
     elif limits.max_devices is not None and devices and usage.devices + devices > limits.max_devices:
-        message = f"{usage.devices} devices are in use, {devices} more would pass limits.maxDevices {limits.max_devices}"
+        message = (
+            f"{usage.devices} devices are in use, {devices} more would pass limits.maxDevices {limits.max_devices}"
+        )
     if message is None:
         return False
     draft.move(stage, State.WAITING, "NamespaceLimit", message, attempt=None, job_uid=None)
@@ -184,7 +194,7 @@ def _is_idle(stage: StageStatus) -> bool:
 
 def _behind(draft: Draft, stage: StageStatus) -> None:
     """A stage whose turn it is not."""
-    if stage.state is State.WAITING and not under_way(stage):
+    if stage.state is State.WAITING and not under_way(stage) and stage.reason != "BackOff":
         draft.move(stage, State.PENDING)
 
 
@@ -199,8 +209,9 @@ def _hold(draft: Draft, stage: StageStatus, last: str) -> None:
 
 def _attempt(draft: Draft, stage: StageStatus) -> StartAttempt | None:
     """The objects to make, if the stage's attempt has no Job. A key that only this decision knows waits a round."""
-    planned = None if is_prepare(stage) else _planned_now(draft, stage)
-    if stage.job_uid is not None or current_job(draft, stage) is not None or (planned is None and not is_prepare(stage)):
+    if stage.job_uid is not None or current_job(draft, stage) is not None:
+        return None
+    if not (is_prepare(stage) or _planned_now(draft, stage)):
         return None
     if not (stage.state is State.STARTING or stage.reason in REFUSED) or stage.attempt is None:
         return None
@@ -214,8 +225,7 @@ def _attempt(draft: Draft, stage: StageStatus) -> StartAttempt | None:
     )
     refusal = _refusal(draft, start)
     if refusal is not None:
-        since = refusal.since if refusal.since == refusal.since else draft.now  # noqa: PLR0124 not a number
-        wait = min(max((draft.now - since) / 2, FIRST_TRY_AGAIN_SECONDS), LAST_TRY_AGAIN_SECONDS)
+        wait = min(max((draft.now - clock(refusal.since)) / 2, FIRST_TRY_AGAIN_SECONDS), LAST_TRY_AGAIN_SECONDS)
         draft.wake_at(draft.now + wait)
     return start
 
@@ -255,13 +265,10 @@ def _refusal(draft: Draft, start: StartAttempt) -> Refusal | None:
     return next((r for r in draft.seen.refusals if r.name in ours or r.kind == "NetworkPolicy"), None)
 
 
-def _planned_now(draft: Draft, stage: StageStatus) -> bool | None:
+def _planned_now(draft: Draft, stage: StageStatus) -> bool:
     """Whether the plan that was observed (from which objects are made) has the stage under its key."""
     plan = draft.seen.plan
-    found = plan is not None and any(p.name == stage.name and p.key == stage.key for p in plan.stages)
-    if not found:
-        draft.wake_at(draft.now)
-    return found or None
+    return plan is not None and any(p.name == stage.name and p.key == stage.key for p in plan.stages)
 
 
 def _is_of(job: JobView, stage: StageStatus | None) -> bool:
@@ -283,4 +290,3 @@ def _plan_is_unsaved(draft: Draft) -> bool:
     if plan is None or plan.digest is None or draft.seen.plan is None or draft.seen.plan.digest != plan.digest:
         return False
     return not any(job.key is not None and job.plan == plan.digest for job in draft.seen.jobs)
-

@@ -14,7 +14,7 @@ from boresight_api.status import StageStatus
 
 from ..decision import LookAtEvents
 from ..views import JobView, Part, PodView
-from .draft import Draft, is_prepare, seconds
+from .draft import Draft, are_shards, clock, is_prepare, seconds
 
 LOOK_AFTER_SECONDS = 30
 """A Job without pod, or a pod without container, for so long: its events are listed once."""
@@ -37,7 +37,7 @@ _BY_CONTAINER = {
 """The kubelet's reason -> ours."""
 _BY_EVENT = (
     (re.compile(r"FailedMount|FailedAttachVolume|MountVolume|[Uu]nable to (attach or )?mount"), "MountFailed"),
-    (re.compile(r"FailedCreate|forbidden|exceeded quota|PodSecurity|admission webhook|denied the request"), "PodsForbidden"),
+    (re.compile(r"FailedCreate|forbidden|exceeded quota|PodSecurity|webhook|denied the request"), "PodsForbidden"),
 )
 _NO_SECRET = re.compile(r"secrets? \"[^\"]+\" not found|couldn't find key .* in Secret", re.IGNORECASE)
 
@@ -62,9 +62,10 @@ def wait_of(draft: Draft, stage: StageStatus, job: JobView) -> Wait:
         return Wait("QuotaPending", _suspended(stage, job))
     pods = _present(job)
     waits = [_of_pod(pod) for pod in pods]
-    if len(pods) < _wanted(draft, stage, job):
-        waits.append(_without_pod(draft, stage, job, have=len(pods)))
-    if draft.independent(stage.name) and RUNNING in waits:
+    wanted = 1 if are_shards(draft, job) else max(1, job.completions)
+    if len(pods) < wanted:
+        waits.append(Wait("Starting", f"{len(pods)} of {wanted} pods exist"))
+    if are_shards(draft, job) and RUNNING in waits:
         return RUNNING
     found = min(waits, key=_severity, default=STARTING)
     return _looked_into(draft, stage, job, found) if found.reason == "Starting" else found
@@ -108,10 +109,6 @@ def _present(job: JobView) -> list[PodView]:
     return list(newest.values())
 
 
-def _wanted(draft: Draft, stage: StageStatus, job: JobView) -> int:
-    return 1 if draft.independent(stage.name) else max(1, job.completions)
-
-
 def _of_pod(pod: PodView) -> Wait:
     if pod.running or pod.end is not None or pod.over:
         return RUNNING
@@ -123,10 +120,6 @@ def _of_pod(pod: PodView) -> Wait:
     if reason == "ConfigError" and _NO_SECRET.search(pod.waiting_message):
         reason = "SecretMissing"
     return Wait(reason, f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}")
-
-
-def _without_pod(draft: Draft, stage: StageStatus, job: JobView, *, have: int) -> Wait:
-    return Wait("Starting", f"{have} of {_wanted(draft, stage, job)} pods exist")
 
 
 def _looked_into(draft: Draft, stage: StageStatus, job: JobView, found: Wait) -> Wait:
@@ -148,8 +141,7 @@ def _told(events: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 def _standing_since(stage: StageStatus, job: JobView) -> int:
     """Since when it starts: the Job's age, or (after a queue) since it last began to start."""
     since = seconds(stage.since) if stage.reason == "Starting" else None
-    created = int(min(max(job.created, 0), 2**40)) if job.created == job.created else 0  # noqa: PLR0124 not a number
-    return max(created, since or 0)
+    return max(clock(job.created), since or 0)
 
 
 def _severity(wait: Wait) -> int:

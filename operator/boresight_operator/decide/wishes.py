@@ -72,7 +72,8 @@ def wishes_of(run: RunView, settings: NamespaceSettings) -> Wishes:
 
 def asked(plan: Plan, wishes: Wishes, retry: str | None) -> str:
     """Digest of what ``prepare`` is asked: the plan (before its keys are known: what it is made of), stores, retry."""
-    return _digest([plan.digest or _unpinned(plan), wishes.access, retry])
+    sources = [source.id for source in plan.sources]
+    return _digest([plan.digest or _unpinned(plan), sources, wishes.access, retry])
 
 
 def compute_digest(compute: Any) -> str:
@@ -83,10 +84,10 @@ def compute_digest(compute: Any) -> str:
 def _unpinned(plan: Plan) -> list[Any]:
     """What identifies a plan whose sources have no pins yet."""
     stages = [
-        [stage.name, stage.recipe_version, semantic_form(stage.config), [value.uri for _, value in inputs_of(stage.config)]]
+        [stage.name, stage.recipe_version, semantic_form(stage.config), [i.uri for _, i in inputs_of(stage.config)]]
         for stage in plan.stages
     ]
-    return [stages, [[source.id, source.digest] for source in plan.sources]]
+    return [stages, [source.digest for source in plan.sources]]
 
 
 def _retry(annotations: Mapping[str, str]) -> str | None:
