@@ -1,7 +1,7 @@
 """Where etcd, kube-apiserver, kube-controller-manager and kubectl are: ``KUBEBUILDER_ASSETS``, the cache, or built.
 
 ``python tests/apiserver/assets.py`` (``make apikit``) builds them. They are one Go program (``kit/``), made once
-from the Go module proxy: 4 to 6 minutes on two cores, 3 GB in Go's build cache (which can be emptied), 130 MB that stay.
+from the Go module proxy: 4 to 6 minutes on two cores, 3 GB in Go's build cache (which can be emptied), 130 MB stay.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -139,4 +140,5 @@ def world(client: Client, kubelet: Kubelet, operator: OperatorProcess, namespace
     kubelet.store = Store()
     kubelet.stuck.clear()
     kubelet.on_stop = lambda pod: SIGTERM_BEFORE_A_CHECKPOINT
+    kubelet.clock = lambda: datetime.now(UTC)
     return World(client, kubelet, operator, namespace)

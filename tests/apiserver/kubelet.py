@@ -94,6 +94,8 @@ class Kubelet:
         """How a pod ends that is deleted while it runs."""
         self.stuck: set[str] = set()
         """UIDs of pods whose deletion does not finish: their node is lost."""
+        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        """The nodes' clocks, which may be wrong."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._finish_deletions, name="kubelet", daemon=True)
 
@@ -149,7 +151,7 @@ class Kubelet:
     def run(self, pod: Object, *, node: str = NODE_NAMES[0], ip: str = "127.0.0.1") -> Object:
         """Bind it and let its container run."""
         self.bind(pod, node)
-        now = _now()
+        now = self._now()
         return self.status(
             pod,
             phase="Running",
@@ -176,7 +178,7 @@ class Kubelet:
     def end(self, pod: Object, end: End, **status: Any) -> Object:
         """End its container. ``status`` adds to the pod's, such as a DisruptionTarget condition."""
         self.bind(pod, NODE_NAMES[0])
-        now = _now()
+        now = self._now()
         terminated = {
             "exitCode": int(end.exit_code),
             "reason": end.reason or ("Error" if end.exit_code else "Completed"),
@@ -212,6 +214,9 @@ class Kubelet:
         """Merge into the pod's status."""
         meta = pod["metadata"]
         return self.client.merge(PODS, meta["namespace"], meta["name"], {"status": status}, "status")
+
+    def _now(self) -> str:
+        return self.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     # -- what a stage's process does -----------------------------------------------------------------------------
 
@@ -291,10 +296,6 @@ def _container(pod: Object, *, ready: bool, state: Object) -> Object:
         "restartCount": 0,
         "state": state,
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def jobs(client: Client, run: Object) -> list[Object]:
