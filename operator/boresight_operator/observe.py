@@ -54,14 +54,15 @@ class Observer:
         run = self._run(uid)
         if run is None:
             return None
-        if await self._planner.recall(run, self._jobs(run), self._server_now()):
+        jobs = self._jobs(run)
+        if await self._planner.recall(run, jobs, self._server_now()):
             run = self._run(uid)  # time has passed
-        return self._look(run) if run is not None else None
+            jobs = self._jobs(run) if run is not None else ()
+        return self._look(run, jobs) if run is not None else None
 
-    def _look(self, run: RunView) -> Observation:
+    def _look(self, run: RunView, jobs: tuple[JobView, ...]) -> Observation:
         """From memory alone, at one moment."""
         settings, now = self._settings.of(run.namespace), self._server_now()
-        jobs = self._jobs(run)
         planned = self._planner.plan(run, jobs, now)
         keys = {stage.key for stage in planned.plan.stages if stage.key} if planned.plan else set()
         keys |= {stage.key for stage in run.status.stages if stage.key}

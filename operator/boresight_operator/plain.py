@@ -1,4 +1,4 @@
-"""Reading plain Kubernetes objects: what is missing or of another type is absent, and nothing raises."""
+"""Reading plain Kubernetes objects (decoded JSON): what is missing or of another type is absent, and nothing raises."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MAX_TEXT = 4096
 def mapping(holder: object, *path: str) -> Mapping[str, Any]:
     """The mapping at ``path``; empty if there is none."""
     for name in path:
-        holder = holder.get(name) if isinstance(holder, Mapping) else None
-    return holder if isinstance(holder, Mapping) else {}
+        holder = holder.get(name) if isinstance(holder, dict) else None
+    return holder if isinstance(holder, dict) else {}
 
 
 def mappings(holder: object, *path: str) -> list[Mapping[str, Any]]:
     """The mappings in the list at ``path``."""
     found = mapping(holder, *path[:-1]).get(path[-1])
-    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def text(holder: object, *path: str) -> str:

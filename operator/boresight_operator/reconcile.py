@@ -63,9 +63,12 @@ class Reconciler:
                 self._forget(uid)
                 return None
             decision = decide(observation)
-            self._siblings.reserve(observation.run, decision.status)
+            news = not same(decision.status, observation.run.status)
+            if news:
+                self._siblings.reserve(observation.run, decision.status)
             try:
-                wrote = await self._store(observation, decision)
+                if news:
+                    await self._store(observation, decision)
                 did = await self._effects.perform(observation, decision.effects)
             except Conflict:
                 if turn == MAX_ROUNDS - 1:
@@ -73,18 +76,16 @@ class Reconciler:
                 await self._look_again(observation.run)
                 continue
             self._siblings.release(uid)
-            if not (wrote or did):
+            if not (news or did):
                 return decision.requeue_after
         return SOON
 
-    async def _store(self, observation: Observation, decision: Decision) -> bool:
-        """One write, if there is anything to write; then the events, for what they tell of is true from here on.
+    async def _store(self, observation: Observation, decision: Decision) -> None:
+        """One write; then the events, for what they tell of is true from here on.
 
         What a newer operator wrote stays: another manager says that this one does not understand it.
         """
         run = observation.run
-        if same(decision.status, run.status):
-            return False
         content, resource = body(run, document(decision.status), pinned=True), RESOURCES[run.kind]
         manager = names.MANAGER if run.status_problem is None else OLDER_MANAGER
         try:
@@ -95,7 +96,6 @@ class Reconciler:
             raise Conflict(error.code, error.reason, error.message) from error  # it was deleted meanwhile
         self._seen(resource, stored, run.uid)
         await self._events.emit(run, text(stored, "metadata", "resourceVersion"), decision.events)
-        return True
 
     async def _look_again(self, run: RunView) -> None:
         """What was decided on is not what is stored, and the watch has not said so yet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from boresight_api.base import API_VERSION, canonical_json
+from boresight_api.base import API_VERSION
 from boresight_api.status import RunStatus
 
 from .views import RunView
@@ -40,10 +40,9 @@ def body(run: RunView, content: dict[str, Any], *, pinned: bool) -> dict[str, An
     return {"apiVersion": API_VERSION, "kind": run.kind, "metadata": metadata, "status": content}
 
 
-def _comparable(whole: dict[str, Any]) -> bytes:
-    named = {field: {_name(item, keys): item for item in whole.get(field, ())} for field, keys in _KEYS.items()}
-    return canonical_json({**whole, **named})
-
-
-def _name(item: dict[str, Any], keys: tuple[str, ...]) -> str:
-    return "\n".join(str(item.get(key, "")) for key in keys)
+def _comparable(whole: dict[str, Any]) -> dict[str, Any]:
+    named = {
+        field: {tuple(item.get(key) for key in keys): item for item in whole.get(field, ())}
+        for field, keys in _KEYS.items()
+    }
+    return {**whole, **named}
