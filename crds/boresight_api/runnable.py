@@ -81,7 +81,7 @@ def _suites(run: Run) -> Iterator[Problem]:
         if name != "Pairwise" and suite.judge is not None:
             yield Problem(f"{path}.judge", "a judge", "none", f"{name} has no judge; remove it")
         for number, entry in enumerate(suite.data):
-            if entry.weight not in (None, 1):
+            if entry.weight not in (None, 1) and suite.holdout_split is None:
                 advice = "a repeated row is no new evidence"
                 yield Problem(f"{path}.data[{number}].weight", format_decimal(entry.weight or Decimal(0)), "1", advice)
         if name == "Holdout" and binary:

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import hypothesis
 import pytest
 from boresight_api.execution import Execution, Prepare, Stage, StagePart
 from boresight_api.outcome import ExitCode, FailureClass
@@ -90,6 +91,7 @@ def test_the_hash_tells_objects_apart(change: dict[str, Any]) -> None:
     assert (one[kind]["name"] == other[kind]["name"]) == ("halvings" in change)
 
 
+@hypothesis.settings(deadline=None)
 @given(
     name=st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True),
     number=st.integers(1, 99_999),
@@ -323,6 +325,7 @@ _OURS = st.sampled_from(
 _LABELS = st.sampled_from(["app.kubernetes.io/managed-by", "app.kubernetes.io/instance", names.RUN_UID_LABEL, "team"])
 
 
+@hypothesis.settings(deadline=None)
 @given(
     env=st.dictionaries(_OURS, st.text("abc", max_size=5)),
     labels=st.dictionaries(_LABELS, st.sampled_from(["x", "y"])),
