@@ -119,7 +119,7 @@ def plan_config_map(observation: Observation, plan: Plan) -> tuple[Resource, Obj
         plan_digest=plan.digest,
         wish=wish_of(parse_manifest(dict(run.document))),
         recipe=plan.recipe,
-        pins=tuple(observation.pins[source.id] for source in plan.sources),
+        pins=tuple(observation.pins[source.id] for source in plan.sources if source.id in observation.pins),
         stages=tuple(_saved(stage) for stage in plan.stages),
     )
     data = {PLAN_FILE: checked(saved.model_dump_json(by_alias=True, exclude_none=True))}
