@@ -54,8 +54,8 @@ class _Kind:
     """By UID."""
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     """(namespace, name): UID."""
-    buried: dict[str, str] = field(default_factory=dict)
-    """UID: resourceVersion of its deletion, until a list is newer."""
+    buried: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """UID: namespace, and resourceVersion by which it was gone; kept until a list is newer."""
     listed: dict[str | None, str] = field(default_factory=dict)
     """Namespace, or None for all of them: resourceVersion of the last list."""
 
@@ -90,7 +90,7 @@ class Cache:
         entry = kind.entries.get(uid)
         if type == "DELETED":
             if entry is None or not newer(entry.version, version):
-                kind.buried[uid] = version
+                kind.buried[uid] = metadata["namespace"], version
                 return self._remove(resource, uid)
             return set()
         if not self._is_news(kind, metadata, entry):
@@ -104,7 +104,7 @@ class Cache:
             return newer(version, entry.version)
         namesake = kind.entries.get(kind.names.get((metadata["namespace"], metadata["name"]), ""))
         known = (
-            kind.buried.get(metadata["uid"]),
+            kind.buried.get(metadata["uid"], ("", None))[1],
             namesake.version if namesake else None,
             kind.listed.get(metadata["namespace"], kind.listed.get(None)),
         )
@@ -161,6 +161,7 @@ class Cache:
         before = kind.entries.get(entry.uid)
         namesake = kind.names.get((entry.namespace, entry.name))
         if namesake is not None and namesake != entry.uid:
+            kind.buried[namesake] = entry.namespace, entry.version
             changed |= self._remove(resource, namesake)
         kind.entries[entry.uid] = entry
         kind.names[entry.namespace, entry.name] = entry.uid
@@ -210,17 +211,23 @@ class Cache:
     def _concerned(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> set[str]:
         """The runs that the change from ``before`` to ``after`` is news for: its own, and those with a key of which the
         claims changed."""
-        entry = after or before
-        assert entry is not None
-        if resource == PODS:
-            job = self._kinds[JOBS.plural].entries.get(entry.owner or "")
-            return self._known(job.owner if job else None)
-        own = {entry.uid} if resource.plural in self._runs else self._known(entry.owner)
+        own: set[str] = set()
+        for entry in (before, after):
+            if entry is not None:
+                own |= self._owning(resource, entry)
+                namespace = entry.namespace
         changed = (before.claims if before else Claims()).changed(after.claims if after else Claims())
-        return own.union(*(self.runs_with_key(entry.namespace, key) for key in changed))
+        return own.union(*(self.runs_with_key(namespace, key) for key in changed))
 
-    def _known(self, run_uid: str | None) -> set[str]:
-        return {run_uid} if any(run_uid in self._kinds[plural].entries for plural in self._runs) and run_uid else set()
+    def _owning(self, resource: Resource, entry: _Entry) -> set[str]:
+        """The run that an object is (a part of), if it is known."""
+        if resource.plural in self._runs:
+            return {entry.uid}
+        owner = entry.owner
+        if resource == PODS:
+            job = self._kinds[JOBS.plural].entries.get(owner or "")
+            owner = job.owner if job else None
+        return {owner} if owner and any(owner in self._kinds[plural].entries for plural in self._runs) else set()
 
 
 class Listing:
@@ -252,10 +259,9 @@ class Listing:
         """That was the last page."""
         changed = self.add(()) | self._forget(everything=False)
         self._kind.listed[self._namespace] = self._version
-        if self._namespace is None:
-            self._kind.buried = {
-                uid: version for uid, version in self._kind.buried.items() if newer(version, self._version)
-            }
+        for uid, (namespace, version) in tuple(self._kind.buried.items()):
+            if self._namespace in {None, namespace} and not newer(version, self._version):
+                del self._kind.buried[uid]
         return changed
 
     def _forget(self, *, everything: bool) -> set[str]:

@@ -77,6 +77,8 @@ class Elector:
         self._seen: _Seen | None = None
         self._renewed: float | None = None
         """Loop time before the last successful renewal was sent; None while this is a standby."""
+        self._unanswered: dict[str, float] = {}
+        """renewTime of each writing since then that got no answer, and the loop time before it was sent."""
 
     @property
     def leading(self) -> bool:
@@ -144,37 +146,30 @@ class Elector:
         """Look, and take the Lease if nobody has it."""
         try:
             await self._look()
-            if self._is_free():
-                await self._take()
+            if (
+                self._seen is None
+                or self._seen.free_at(self._settings.lease_seconds) <= asyncio.get_running_loop().time()
+            ):
+                await self._put(self._seen.lease if self._seen else {}, holder=self._settings.identity)
         except (AlreadyExists, Conflict):
-            pass  # another process was quicker
+            return  # another process was quicker
         except ApiError as error:
             logger.warning("Lease %s: %s", self._settings.lease_name, error)
-
-    def _is_free(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        return self._seen is None or self._seen.free_at(self._settings.lease_seconds) <= now
-
-    async def _take(self) -> None:
-        sent = asyncio.get_running_loop().time()
-        await self._put(self._seen.lease if self._seen else {}, holder=self._settings.identity)
-        self._renewed = sent
         if self.leading:
             logger.info("leading, by Lease %s", self._settings.lease_name)
             self._elected.set()
 
     async def _renew(self) -> None:
-        """One try. An unknown result is as good as none: the next try begins with a look."""
+        """One try. Without an answer the next one is made: it succeeds, or it finds out by a conflict what happened."""
         assert self._seen is not None
+        if self._left() <= 0:
+            raise LeaseOver(f"Lease {self._settings.lease_name} could not be renewed in time")
         try:
-            if self._left() <= 0:
-                raise LeaseOver(f"Lease {self._settings.lease_name} could not be renewed in time")
-            sent = asyncio.get_running_loop().time()
             await self._put(self._seen.lease, holder=self._settings.identity)
-            self._renewed = sent
+        except (Conflict, NotFound):
+            await self._look_at_ours()
         except ApiError as error:
             logger.warning("Lease %s was not renewed: %s", self._settings.lease_name, error)
-            await self._look_at_ours()
 
     async def _look_at_ours(self) -> None:
         try:
@@ -182,8 +177,8 @@ class Elector:
         except ApiError as error:
             logger.warning("Lease %s: %s", self._settings.lease_name, error)
             return
-        if self._seen is None or self._seen.holder != self._settings.identity:
-            holder = self._seen.holder if self._seen else ""
+        holder = self._seen.holder if self._seen else ""
+        if holder != self._settings.identity:
             self._renewed = None
             raise LeaseOver(f"Lease {self._settings.lease_name} was taken by {holder or 'nobody: it is gone'}")
 
@@ -194,9 +189,13 @@ class Elector:
             self._seen = None
 
     def _note(self, lease: Object) -> None:
-        """Take the Lease in. Its own times mean nothing here: only when we saw it change does."""
+        """Take the Lease in. When we saw it change is what counts; its own time only tells which of our writings it is."""
         if self._seen is None or self._seen.version != text(lease, "metadata", "resourceVersion"):
             self._seen = _Seen(lease, asyncio.get_running_loop().time())
+        sent = self._unanswered.get(text(lease, "spec", "renewTime"))
+        if sent is not None and self._seen.holder == self._settings.identity:
+            self._renewed = max(sent, self._renewed or sent)
+            self._unanswered.clear()
 
     async def _put(self, lease: Object, *, holder: str) -> None:
         """Write the Lease on top of what was seen of it; Conflict (or AlreadyExists) if it is another one by now."""
@@ -215,16 +214,16 @@ class Elector:
                 "leaseTransitions": number(before.get("leaseTransitions")) + (changes and bool(holder) and bool(lease)),
             },
         }
+        self._unanswered.setdefault(now, asyncio.get_running_loop().time())
         if lease:
             self._note(await self._send("update", "PUT", settings.lease_name, body))
         else:
             self._note(await self._send("create", "POST", None, body))
 
     async def _send(self, verb: str, method: str, name: str | None, body: Object | None = None) -> dict[str, Any]:
-        settings = self._settings
-        seconds = min(settings.retry_seconds, self._left()) if self._renewed is not None else settings.retry_seconds
-        path = LEASES.path(settings.lease_namespace, name)
-        return await self._exchange.send(Request(verb, method, LEASES, path, max(seconds, 0.001), body=body))
+        # Half a period, so that a request that hangs leaves time for others before the Lease is over.
+        path, seconds = LEASES.path(self._settings.lease_namespace, name), self._settings.retry_seconds / 2
+        return await self._exchange.send(Request(verb, method, LEASES, path, seconds, body=body))
 
 
 def _micro_time(seconds: float) -> str:
