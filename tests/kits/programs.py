@@ -1,0 +1,60 @@
+"""Helm and kubeconform, for the tests of the chart. ``python -m kits.programs`` (``make helmkit``) builds them.
+
+``HELM`` and ``KUBECONFORM`` name other executables; their versions are then not ours to answer for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from kits.go_programs import GoProgram, Say
+from kits.schemas import find_or_make
+
+HERE = Path(__file__).parent
+HELM = GoProgram(
+    name="helm",
+    folder=HERE / "helm",
+    module="helm.sh/helm/v3",
+    takes="1 to 4 minutes",
+    package="helm.sh/helm/v3/cmd/helm",
+    linker_flags="-s -w -X helm.sh/helm/v3/internal/version.version={version}",
+)
+KUBECONFORM = GoProgram(
+    name="kubeconform",
+    folder=HERE / "kubeconform",
+    module="github.com/yannh/kubeconform",
+    takes="seconds",
+    package="github.com/yannh/kubeconform/cmd/kubeconform",
+)
+
+
+def executable(program: GoProgram, say: Say) -> Path:
+    """The path of a program. Raises FileNotFoundError or RuntimeError with what to do about it."""
+    variable = program.name.upper()
+    if named := os.environ.get(variable):
+        if not os.access(named, os.X_OK):
+            raise FileNotFoundError(f"{variable}={named}: found no executable; unset it to build one")
+        return Path(named)
+    return program.find_or_build(say) / program.name
+
+
+def main() -> int:
+    """Make what is missing, and print where it is."""
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        for program in (HELM, KUBECONFORM):
+            print(executable(program, say))
+        print(find_or_make(say))
+    except (FileNotFoundError, RuntimeError) as error:
+        print(f"helmkit: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
