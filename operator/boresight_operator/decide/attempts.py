@@ -8,7 +8,7 @@ from boresight_api.status import StageStatus
 from ..views import JobView, Part
 from . import budgets, events, prepare
 from .classify import POD_GONE_SECONDS, Expected, Verdict, last_step, published, verdict
-from .draft import DONE, MAX_COUNT, Draft, State, are_shards, clock, is_prepare, seconds, stamp, under_way
+from .draft import DONE, MAX_ATTEMPT, MAX_COUNT, Draft, State, are_shards, clock, is_prepare, seconds, stamp, under_way
 from .waiting import LIMITED, UNLIMITED, out_of_time, wait_of
 
 STOPPING = "DeadlineExceeded"
@@ -66,6 +66,7 @@ def adopt(draft: Draft) -> None:
         if is_prepare(stage) or stage.key is None or stage.state in DONE or under_way(stage):
             continue
         jobs = [job for job in draft.seen.jobs if job.stage == stage.name and job.key == stage.key]
+        jobs = [job for job in jobs if 0 < job.attempt <= MAX_ATTEMPT]  # no other number is ours
         late = next((found for job in reversed(jobs) if (found := _unread(draft, stage, job))), None)
         if late is not None:
             job, outcome = late

@@ -121,7 +121,7 @@ def avoided_nodes(stage: StageStatus) -> tuple[str, ...]:
 def next_attempt(draft: Draft, stage: StageStatus) -> int:
     """One more than any number that was ever given: by status, history or a Job."""
     numbers = [entry.attempt for entry in stage.history]
-    numbers += [job.attempt for job in draft.seen.jobs if job.stage == stage.name]
+    numbers += [job.attempt for job in draft.seen.jobs if job.stage == stage.name and job.attempt <= MAX_ATTEMPT]
     return max([stage.attempt or 0, *numbers], default=0) + 1
 
 
