@@ -189,7 +189,7 @@ class Elector:
             self._seen = None
 
     def _note(self, lease: Object) -> None:
-        """Take the Lease in. When we saw it change is what counts; its own time only tells which of our writings it is."""
+        """Take the Lease in. What counts is when we saw it change; its own time tells which of our writings it is."""
         if self._seen is None or self._seen.version != text(lease, "metadata", "resourceVersion"):
             self._seen = _Seen(lease, asyncio.get_running_loop().time())
         sent = self._unanswered.get(text(lease, "spec", "renewTime"))
