@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo apikit helmkit test test-long lint format crds lock bench-trainer bench-operator clean
+.PHONY: help env demo apikit helmkit miniokit test test-long lint format crds lock bench-trainer bench-operator clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,10 +29,13 @@ apikit: $(STAMP) ## Build the API server of the tests, once (4 to 6 minutes; nee
 helmkit: $(STAMP) ## Build helm and kubeconform for the tests of the chart, once (1 to 4 minutes; needs Go)
 	@PYTHONPATH=tests $(BIN)/python -m kits.programs
 
-test: $(STAMP) lint apikit helmkit ## Lint, type-check and test
+miniokit: $(STAMP) ## Build MinIO for the tests of the S3 store, once (2 to 4 minutes; needs Go, or MINIO)
+	@PYTHONPATH=tests $(BIN)/python -m kits.minio_program
+
+test: $(STAMP) lint apikit helmkit miniokit ## Lint, type-check and test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist loadgroup
 
-test-long: $(STAMP) lint apikit helmkit ## As `test`, with the tests that take minutes
+test-long: $(STAMP) lint apikit helmkit miniokit ## As `test`, with the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(STAMP) ## Format check, lint, types, layers, generated files
