@@ -106,13 +106,31 @@ class Effects:
             if resource in APPLIED:
                 await self._apply(observation, resource, body)
             else:
-                self._seen(resource, await self._api.create(resource, run.namespace, body), run.uid)
+                self._seen(resource, await self._create(observation, resource, body), run.uid)
         except (AlreadyExists, Forbidden, Invalid) as error:
             reason = "NameConflict" if isinstance(error, AlreadyExists) else error.reason
             news = facts.refused(resource.kind, name, reason, message_text(error.message), self._api.server_now())
             log.warning("%s %s not taken: %s", resource.kind, name, error, extra=about(run))
             raise Refused(news) from error
         facts.accepted(resource.kind, name)
+
+    async def _create(self, observation: Observation, resource: Resource, body: Object) -> Object:
+        """Or take what is there, if it is this run's: names are made of the attempt, so it is that attempt's.
+
+        It can say other things than ``body`` if the spec was edited between two tries. A Job is the attempt then; a
+        ConfigMap without Job has been read by nobody, and is made anew. Raises AlreadyExists if it is another's.
+        """
+        namespace, name = observation.run.namespace, body["metadata"]["name"]
+        try:
+            return await self._api.create(resource, namespace, body)
+        except AlreadyExists:
+            found = await self._api.get(resource, namespace, name)
+            if controller(found) != observation.run.uid:
+                raise
+        if resource != CONFIG_MAPS:
+            return found
+        await self._api.delete(resource, namespace, name, text(found, "metadata", "uid"))
+        return await self._api.create(resource, namespace, body)
 
     async def _apply(self, observation: Observation, resource: Resource, body: Object) -> None:
         """Unless this process has applied the same already."""

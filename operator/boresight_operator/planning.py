@@ -61,9 +61,10 @@ class Planner:
         """The run's plan, with what :meth:`recall` has read."""
         pins = pins_of(run.status)
         fresh = self._fresh(run, pins, run.status.recipe)
-        asked = _asked(run, jobs, fresh, now)
-        if asked is None:
+        asked = self._asked(run, jobs, fresh, now)
+        if run.status.plan is not None:
             self._read.drop((run.uid, ALL))  # the next loss of the status finds what is saved by then
+        if asked is None:
             return fresh
         saved = self._read.get((run.uid, asked))
         if not saved:
@@ -73,7 +74,7 @@ class Planner:
     async def recall(self, run: RunView, jobs: Sequence[JobView], now: float) -> bool:
         """Read the saved plan if it can matter and was not read yet; says whether it was read now. Raises ApiError."""
         fresh = self._fresh(run, pins_of(run.status), run.status.recipe)
-        asked = _asked(run, jobs, fresh, now)
+        asked = self._asked(run, jobs, fresh, now)
         if asked is None or self._read.get((run.uid, asked)) is not None:
             return False
         found = await (self._list(run) if asked == ALL else self._get(run, asked))
@@ -89,6 +90,22 @@ class Planner:
         computes = [stage.compute for stage in planned.stages if stage.name in names_] if planned else []
         devices = [per_node if compute.devices_per_node is None else compute.devices_per_node for compute in computes]
         return sum((compute.nodes or 1) * each for compute, each in zip(computes, devices, strict=True))
+
+    def _asked(self, run: RunView, jobs: Sequence[JobView], fresh: Planned, now: float) -> str | None:
+        """Digest of the saved plan that matters, ALL, or None.
+
+        A lost status is noticed before anything is written in its place. From then on until ``prepare`` has reported
+        there is still no plan in it; Jobs with keys, or that we have looked already, then tell it from a new run's.
+        """
+        status = run.status
+        if run.status_problem is not None:
+            return None
+        if status.plan is not None:
+            return None if fresh.plan is not None and fresh.plan.digest == status.plan else status.plan
+        lost = not status.stages and (bool(jobs) or now - run.created > OLD_SECONDS)
+        if lost or any(job.key for job in jobs) or self._read.get((run.uid, ALL)) is not None:
+            return ALL
+        return None
 
     def _fresh(self, run: RunView, pins: Mapping[str, Pin], recipe: str | None) -> Planned:
         """As this release plans it now."""
@@ -126,17 +143,6 @@ def pins_of(status: RunStatus) -> dict[str, Pin]:
         for source in status.sources
         if (source.digest is None) != (source.key is None)
     }
-
-
-def _asked(run: RunView, jobs: Sequence[JobView], fresh: Planned, now: float) -> str | None:
-    """Digest of the saved plan that matters, ALL, or None."""
-    status = run.status
-    if run.status_problem is not None:
-        return None
-    if status.plan is not None:
-        return None if fresh.plan is not None and fresh.plan.digest == status.plan else status.plan
-    has_begun = bool(jobs) or now - run.created > OLD_SECONDS
-    return ALL if has_begun and not status.stages else None
 
 
 def _planned(run: RunView, pins: Mapping[str, Pin], recipe: str | None) -> Planned:
