@@ -232,7 +232,9 @@ def test_pins_come_back_from_the_saved_plan_when_the_status_is_lost() -> None:
             cluster.put("alignmentruns", {**cluster.run(), "status": {}, "applied": {}})
             await asyncio.sleep(2)
             job = jobs_by_stage(cluster)["prepare"]
-            told.append(json.loads(cluster.objects[CONFIG_MAPS.plural, job["metadata"]["name"]]["data"]["prepare.json"]))
+            told.append(
+                json.loads(cluster.objects[CONFIG_MAPS.plural, job["metadata"]["name"]]["data"]["prepare.json"])
+            )
             cluster.end(job, outcome_of(cluster, job, cluster.run()))
             await asyncio.sleep(2)
             return before, cluster.run()["status"]
