@@ -240,8 +240,14 @@ class Invariants:
         same = before.get("key") == key
         if same and key and before["state"] in DONE and stage["state"] not in DONE and not self._may_undo(run):
             self._fail(f"{name} was {before['state']} and is {stage['state']} ({stage.get('reason')})")
-        if same and before.get("attempt", 0) > stage.get("attempt", 0) and not self.excused[uid_of(run)]:
-            self._fail(f"{name}: attempt went from {before['attempt']} to {stage.get('attempt')}")
+        self._attempt_goes_up(run, before, stage)
+
+    def _attempt_goes_up(self, run: Object, before: Mapping[str, Any], stage: Mapping[str, Any]) -> None:
+        """A number may be given up only as long as nothing was made under it."""
+        old, new = before.get("attempt", 0), stage.get("attempt", 0)
+        used = any((uid_of(run), stage["name"], old, part) in self.numbers for part in ("work", "merge"))
+        if old > new and used and not self.excused[uid_of(run)]:
+            self._fail(f"{name_of(run)}/{stage['name']}: attempt went from {old} to {new}")
 
     def _place(self, stage: Mapping[str, Any]) -> tuple[str, str]:
         uri = stage.get("artifact", {}).get("uri", "")

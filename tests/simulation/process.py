@@ -98,7 +98,8 @@ class Wire:
             raise ConnectionRefusedError("the process is dead")
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._send(self, Call(method, path, dict(query), dict(headers), body, answered))
-        return await asyncio.wait_for(answered, timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            return await answered
 
 
 class Call:

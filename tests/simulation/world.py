@@ -320,10 +320,14 @@ class World:
             process.wire.dead = True
         for name in list(self.loop.held):
             self.loop.continue_process(name)
-        tasks = [task for known in self.loop.tasks.values() for task in known if not task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(20):  # what runs `finally` may begin new tasks, and Python 3.11's wait_for can swallow a cancel
+            tasks = [task for known in self.loop.tasks.values() for task in known if not task.done()]
+            if not tasks:
+                return
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=5.0)
+        raise AssertionError(f"operator tasks that cannot be cancelled: {tasks}")
 
 
 def simulate(story: Callable[[SimulationLoop], Coroutine[Any, Any, Any]]) -> Any:
