@@ -78,11 +78,14 @@ class Credentials:
 def _load() -> Configuration:
     configuration = Configuration()
     configuration.proxy = None
+    files = os.environ.get("KUBECONFIG")
     try:
-        if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if not files and os.environ.get("KUBERNETES_SERVICE_HOST"):
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            load_kube_config(client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]
+            load_kube_config(  # type: ignore[no-untyped-call]
+                files or "~/.kube/config", client_configuration=configuration, persist_config=False
+            )
     except ConfigException as error:
         raise CredentialsError(
             f"no way to the API server: {error}; set KUBECONFIG, or run in a pod with a service account"
