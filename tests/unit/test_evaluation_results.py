@@ -54,14 +54,12 @@ def document(*reports: SuiteReport) -> dict[str, Any]:
         reports,
         configuration=semantic_form(an_evaluation(suites=suites)),
         models={"policy": {"identity": "x"}},
-        environment={},
-        date=1.5,
     )
 
 
 def test_results_follow_the_harness_layout() -> None:
     found = document(a_report())
-    assert {"results", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config", "date"} <= set(found)
+    assert {"results", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "config"} <= set(found)
     scores = found["results"]["Verifiable"]
     assert scores["alias"] == "Verifiable"
     assert scores["constraintShare,policy"] == 0.75

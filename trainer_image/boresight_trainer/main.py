@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boresight_api.execution import Stage
+from boresight_api.execution import Execution, Stage, StagePart
 from boresight_api.outcome import ExitCode, FailureClass, Outcome, StageFailure, exit_code_of
 from pydantic import ValidationError
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Add = Callable[[Subparsers, list[str]], None]
 
 log = logging.getLogger(__name__)
+
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,7 +133,9 @@ def _attempt(stage: Stage) -> Outcome:
                 from .telemetry.server import serve
 
                 resources.enter_context(serve(progress, execution.progress_port))
-            return stages.run(stage, store=store, inputs=Inputs(store), progress=progress, stop=stop)
+            return stages.run(
+                stage, store=store, inputs=Inputs(store), progress=progress, stop=stop, shard=_shard(execution)
+            )
     except StageFailure as failure:
         return stages.failed(stage.name, stage.key, failure)
     except MemoryError as error:
@@ -139,6 +143,19 @@ def _attempt(stage: Stage) -> Outcome:
     except Exception as error:
         log.exception("the stage failed")
         return stages.failed(stage.name, stage.key, StageFailure(_class_of(error), _describe(error)))
+
+
+def _shard(execution: Execution) -> int:
+    """Which of the processes that share a stage this is: Kubernetes says it to the pods of an Indexed Job."""
+    if execution.part is not StagePart.SHARD:
+        return 0
+    index = os.environ.get(INDEX_VARIABLE, "")
+    if not index.isdecimal() or int(index) >= execution.shards:
+        raise StageFailure(
+            FailureClass.INVALID_CONFIG,
+            f'{INDEX_VARIABLE}: found "{index}", expected a number below {execution.shards}, the shards of stage.json',
+        )
+    return int(index)
 
 
 def _class_of(error: Exception) -> FailureClass:

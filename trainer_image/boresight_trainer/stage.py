@@ -15,7 +15,7 @@ from typing import Any
 
 from boresight_api.artifact import ArtifactKind, ArtifactManifest, Parent, SourceRecord
 from boresight_api.base import semantic_form
-from boresight_api.execution import Stage
+from boresight_api.execution import Stage, StagePart
 from boresight_api.outcome import (
     MAX_OUTCOME_RESULTS,
     FailureClass,
@@ -43,6 +43,8 @@ RECIPES = {
     "evaluate": "boresight_trainer.recipes.evaluate",
 }
 """Recipe -> module with ``run(context, config) -> StageResult``; imported late, because torch takes seconds."""
+SHARED = frozenset({"synthesize", "evaluate"})
+"""Recipes whose work several processes can share."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class StageContext:
     """This attempt's own; nothing else writes here."""
     previous_checkpoints: tuple[Path, ...] = ()
     """Folders of earlier attempts at the same key, newest first; read only."""
+    shard: int = 0
+    """Of a stage that several processes share: which of them this is, from 0."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,16 @@ class StageResult:
     sources: tuple[SourceRecord, ...] = ()
 
 
-def run(stage: Stage, *, store: FileStore, inputs: Inputs, progress: Progress, stop: StopFlag) -> Outcome:
+def run(
+    stage: Stage, *, store: FileStore, inputs: Inputs, progress: Progress, stop: StopFlag, shard: int = 0
+) -> Outcome:
     """Do ``stage``, or adopt its artifact if somebody has published it already.
 
-    Raises :class:`StageFailure` for every end that the failure table knows.
+    A shard of it ends without an artifact: the merge publishes what all shards made. Raises :class:`StageFailure` for
+    every end that the failure table knows.
     """
     _check_key(stage)
+    _check_part(stage)
     if (finished := store.finished(stage.key)) is not None:
         log.info("artifact %s exists already; nothing to do", stage.key)
         return _outcome(stage, PublishedArtifact(uri=store.artifact_uri(stage.key), digest=finished.digest()), finished)
@@ -99,9 +107,12 @@ def run(stage: Stage, *, store: FileStore, inputs: Inputs, progress: Progress, s
             stop=stop,
             checkpoint_folder=own,
             previous_checkpoints=tuple(previous),
+            shard=shard,
         )
         recipe = import_module(RECIPES[stage.config.recipe])
         result: StageResult = recipe.run(context, stage.config)
+        if stage.execution.part is StagePart.SHARD:
+            return Outcome(status=OutcomeStatus.SUCCEEDED, stage=stage.name, key=stage.key)
         manifest = ArtifactManifest(
             kind=result.kind,
             key=stage.key,
@@ -157,6 +168,16 @@ def _check_key(stage: Stage) -> None:
             FailureClass.INVALID_CONFIG,
             f"stage.json: found key {stage.key}, but recipe and configuration give {computed}; the plan was made by "
             "another version of Boresight, or the file was edited: plan the run again",
+        )
+
+
+def _check_part(stage: Stage) -> None:
+    part = stage.execution.part
+    if part is not StagePart.WHOLE and stage.config.recipe not in SHARED:
+        raise StageFailure(
+            FailureClass.INVALID_CONFIG,
+            f"execution.part: found {part} for the recipe {stage.config.recipe}, expected Whole: only "
+            f"{' and '.join(sorted(SHARED))} are made of batches that several processes can share",
         )
 
 

@@ -35,6 +35,9 @@ class BuiltSuite:
 
     suite: Suite
     sources: tuple[SourceRecord, ...]
+    asks_endpoint: bool = False
+    """Whether a judge behind an endpoint is asked. Processes that share an evaluation leave that to the merge: it needs
+    no device, and every question is asked once."""
 
 
 def build_suites(context: StageContext, config: EvaluateConfig) -> tuple[BuiltSuite, ...]:
@@ -113,7 +116,7 @@ def _build(context: StageContext, config: EvaluateConfig, number: int) -> BuiltS
         suite = VerifiableSuite(entry.name, chosen, slices_of)
     else:
         suite = _pairwise(context, config, entry, chosen)
-    return BuiltSuite(suite, mixture.source_records(entry.data, prompts))
+    return BuiltSuite(suite, mixture.source_records(entry.data, prompts), entry.judge_endpoint is not None)
 
 
 def _pairwise(

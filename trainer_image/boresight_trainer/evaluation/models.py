@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,18 +14,20 @@ from transformers import PreTrainedModel
 
 from ..data.packing import pack_step
 from ..data.seeds import derive_seed
-from ..engine.memory import CPU_BUDGET, GPU_BUDGET
 from ..generation.batches import generation_batches
 from ..generation.generator import GenerationRequest
 from ..generation.hf import TransformersGenerator, context_length
 from ..generation.prefixes import PrefixTree
 from ..models.batch import Sample, Segment, build_pack
 from ..models.chat import ChatTokenizer
-from ..models.loading import load_causal_lm
+from ..models.loading import load_causal_lm, load_config
 from ..models.scorer import Scorer, self_check
 from ..stage import StageContext
-from .journal import Journal, batch_name
+from .journal import Journal, Records, batch_name, journal_of
 from .suite import Answer, Ask, ScoringItem, TooLong
+
+PACK_TOKENS = 4096
+"""Tokens that are scored together, unless one item alone has more."""
 
 
 class ModelShelf:
@@ -33,16 +36,15 @@ class ModelShelf:
     def __init__(self, context: StageContext, config: EvaluateConfig) -> None:
         self._context = context
         self._config = config
-        self._journal = Journal(context.checkpoint_folder, context.previous_checkpoints)
+        self._journal = journal_of(context)
         self._opened: LoadedModel | None = None
 
     def open(self, model: ModelInput) -> LoadedModel:
         """Load ``model``, or return it if it is the one in memory."""
-        identity = identity_of(model)
-        if self._opened is None or self._opened.identity != identity:
+        if self._opened is None or self._opened.identity != identity_of(model):
             self._opened = None
             gc.collect()  # reference cycles in transformers would keep the old weights beside the new ones
-            self._opened = self._load(model, identity)
+            self._opened = LoadedModel(model, self.chat(model), self._context, self._config, self._journal)
         return self._opened
 
     def chat(self, model: ModelInput) -> ChatTokenizer:
@@ -51,37 +53,42 @@ class ModelShelf:
             self._context.inputs.path(model), chat_template=model.chat_template, system_prompt=model.system_prompt
         )
 
-    def _load(self, model: ModelInput, identity: str) -> LoadedModel:
-        self._context.progress.phase(f"load {identity[:24]}", 0)
-        loaded = load_causal_lm(
-            self._context.inputs.path(model),
-            precision=self._config.precision,
-            trust_remote_code=model.trust_remote_code,
-            resolve=self._context.inputs.path,
-        )
-        return LoadedModel(loaded, self.chat(model), identity, self._context, self._config, self._journal)
-
 
 class LoadedModel:
-    """A model in memory. Finished batches of both kinds of work are in the journal."""
+    """A model, in memory from the first batch that is not in the journal: a merge never loads one."""
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        chat: ChatTokenizer,
-        identity: str,
-        context: StageContext,
-        config: EvaluateConfig,
-        journal: Journal,
+        self, model: ModelInput, chat: ChatTokenizer, context: StageContext, config: EvaluateConfig, journal: Journal
     ) -> None:
-        self.identity = identity
+        self.identity = identity_of(model)
         self.chat = chat
-        self.max_length = min(config.max_length, context_length(model))
-        self._model = model
-        self._scorer: Scorer | None = None
+        self._input = model
         self._context = context
         self._config = config
         self._journal = journal
+        found = load_config(
+            context.inputs.path(model), trust_remote_code=model.trust_remote_code, resolve=context.inputs.path
+        )
+        self.max_length = min(config.max_length, context_length(found))
+
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        document = self._context.progress.document
+        self._context.progress.phase(f"load {self.identity[:24]}", 0)
+        loaded = load_causal_lm(
+            self._context.inputs.path(self._input),
+            precision=self._config.precision,
+            trust_remote_code=self._input.trust_remote_code,
+            resolve=self._context.inputs.path,
+        )
+        self._context.progress.phase(document["phase"], document["totalSteps"], document["step"])
+        return loaded
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        scorer = Scorer(self._model)
+        self_check(scorer)
+        return scorer
 
     def generate(self, asks: Sequence[Ask], sampling: Sampling, *, purpose: str) -> list[Answer | TooLong]:
         """One answer each; a generation batch is fixed by the lengths of the prompts alone and is kept when finished.
@@ -92,9 +99,12 @@ class LoadedModel:
         requests = [request for request in wanted if isinstance(request, GenerationRequest)]
         lengths = [len(request.prompt_ids) for request in requests]
         answers: dict[int, Answer] = {}
+        batches = generation_batches(lengths, self._config.batch_size)
+        asked = [[requests[i] for i in batch] for batch in batches]
+        names = [self._answers_name(batch, sampling) for batch in asked]
         self._context.progress.phase(f"generate {purpose}", len(requests))
-        for batch in generation_batches(lengths, self._config.batch_size):
-            answers.update(zip(batch, self._generate_batch([requests[i] for i in batch], sampling), strict=True))
+        for place, records in self._journal.finish(names, lambda place: self._generate(asked[place], sampling)):
+            answers.update(zip(batches[place], (Answer(*record) for record in records), strict=True))
             self._context.progress.advance(len(answers))
         given = (answers[i] for i in range(len(requests)))
         return [request if isinstance(request, TooLong) else next(given) for request in wanted]
@@ -106,65 +116,54 @@ class LoadedModel:
             return TooLong(len(prompt_ids), limit)
         return GenerationRequest(ask.id, prompt_ids, derive_seed(self._config.seed, purpose, ask.id, 0))
 
-    def _generate_batch(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Answer]:
-        name = batch_name(
+    def _answers_name(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> str:
+        return batch_name(
             "answers",
             model=self.identity,
             precision=self._config.precision.value,
             sampling=semantic_form(sampling),
             requests=[[request.id, list(request.prompt_ids), request.seed] for request in requests],
         )
-        records = self._journal.read(name)
-        if records is None:
-            self._context.stop.check()
-            generator = TransformersGenerator(
-                self._model, self.chat, batch_size=self._config.batch_size, max_length=self.max_length
-            )
-            generations = generator.generate(requests, sampling)
-            records = [[g.text, len(g.token_ids), g.finished] for g in generations]
-            self._journal.write(name, records)
-        return [Answer(*record) for record in records]
+
+    def _generate(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> Records:
+        self._context.stop.check()
+        generator = TransformersGenerator(
+            self._model, self.chat, batch_size=self._config.batch_size, max_length=self.max_length
+        )
+        return [[g.text, len(g.token_ids), g.finished] for g in generator.generate(requests, sampling)]
 
     def score(self, items: Sequence[ScoringItem], *, purpose: str) -> list[list[float]]:
-        """Sums of log-probabilities, per item and continuation; a pack is kept when it is finished."""
+        """Sums of log-probabilities, per item and continuation; a pack is kept when it is finished.
+
+        What is scored together follows from the items alone, not from the device or its memory: so the packs of a
+        process with a device are those that a merge without one looks for.
+        """
         lengths = [sample_of([item]).num_tokens for item in items]
+        budget = max(PACK_TOKENS, *lengths, 1)
+        packs = pack_step(lengths, token_budget=budget, ids=[item.id for item in items])[0]
+        packed = [[items[i] for i in pack] for pack in packs]
+        names = [self._scores_name(pack) for pack in packed]
         sums: dict[int, list[float]] = {}
         self._context.progress.phase(f"score {purpose}", len(items))
-        packs = pack_step(lengths, token_budget=self._token_budget(lengths), ids=[item.id for item in items])[0]
-        for pack in packs:
-            sums.update(zip(pack, self._score_pack([items[i] for i in pack]), strict=True))
+        for place, records in self._journal.finish(names, lambda place: self._score(packed[place])):
+            sums.update(zip(packs[place], (list(record) for record in records), strict=True))
             self._context.progress.advance(len(sums))
         return [sums[i] for i in range(len(items))]
 
-    def _token_budget(self, lengths: Sequence[int]) -> int:
-        budget = self._context.stage.execution.token_budget
-        if budget != "Auto":
-            return budget
-        usual = GPU_BUDGET if self._model.device.type == "cuda" else CPU_BUDGET
-        return max(usual, *lengths, 1)
-
-    def _score_pack(self, items: Sequence[ScoringItem]) -> list[list[float]]:
-        name = batch_name(
+    def _scores_name(self, items: Sequence[ScoringItem]) -> str:
+        return batch_name(
             "scores",
             model=self.identity,
             precision=self._config.precision.value,
             contexts=[[[context.tokens, context.continuations] for context in item.contexts] for item in items],
         )
-        records = self._journal.read(name)
-        if records is None:
-            self._context.stop.check()
-            with torch.no_grad():
-                scores = self._ready_scorer()(build_pack([sample_of(items)], self._model.device))
-            sums = iter(scores.sums().double().cpu().tolist())
-            records = [[next(sums) for context in item.contexts for _ in context.continuations] for item in items]
-            self._journal.write(name, records)
-        return [list(record) for record in records]
 
-    def _ready_scorer(self) -> Scorer:
-        if self._scorer is None:
-            self._scorer = Scorer(self._model)
-            self_check(self._scorer)
-        return self._scorer
+    def _score(self, items: Sequence[ScoringItem]) -> Records:
+        self._context.stop.check()
+        with torch.no_grad():
+            scores = self._scorer(build_pack([sample_of(items)], self._model.device))
+        sums = iter(scores.sums().double().cpu().tolist())
+        return [[next(sums) for context in item.contexts for _ in context.continuations] for item in items]
 
 
 def identity_of(model: ModelInput) -> str:

@@ -44,13 +44,11 @@ def results_document(
     *,
     configuration: Mapping[str, Any],
     models: Mapping[str, Any],
-    environment: Mapping[str, Any],
-    date: float,
 ) -> dict[str, Any]:
     """The content of ``results.json``.
 
     ``configuration`` is the stage's semantic form; ``models[name]`` says what each model is (identity, template
-    digest); ``date`` is in seconds since 1970, as in the harness.
+    digest). When and on what it ran stands in the manifest: the same work gives the same bytes.
     """
     return {
         "results": {task: scores for result in results for task, scores in _tasks(result).items()},
@@ -72,8 +70,6 @@ def results_document(
         "comparison_digest": {result.name: result.comparison_digest for result in results},
         "fitness": {result.name: _fitness(result) for result in results},
         "details": {result.name: dict(result.details) for result in results},
-        "environment": dict(environment),
-        "date": date,
     }
 
 

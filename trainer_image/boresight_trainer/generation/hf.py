@@ -29,7 +29,7 @@ from .prefixes import PrefixTree
 from .sampling import Draws, draw, penalize
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 PREFILL_TOKENS = 8192
 """Prompts of a batch are computed in chunks of about so many tokens, to bound the memory of activations."""
@@ -55,7 +55,7 @@ class TransformersGenerator:
         self._model = causal_lm(model)
         self._chat = chat
         self._batch_size = batch_size
-        self._max_length = min(max_length, context_length(self._model))
+        self._max_length = min(max_length, context_length(self._model.config))
         self._vocabulary = min(chat.vocabulary_size, self._model.get_input_embeddings().weight.shape[0])
 
     def generate(
@@ -191,9 +191,9 @@ class TransformersGenerator:
         return Generation(row.request.id, tuple(row.tokens), finished, self._chat.decode(row.tokens))
 
 
-def context_length(model: PreTrainedModel) -> int:
+def context_length(config: PreTrainedConfig) -> int:
     """Longest sequence the model has positions for."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
 
 
 def _prefill_chunks(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:

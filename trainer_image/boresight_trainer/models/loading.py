@@ -62,14 +62,36 @@ def load_causal_lm(
     """
     device = choose_device()
     dtype = choose_dtype(precision, device)
+    base, adapters = _base_and_adapters(path, resolve)
+    model = _from_folder(base, torch.float32 if adapters else dtype, trust_remote_code, attention)
+    for adapter in adapters:
+        model = _merged(model, adapter)
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def load_config(
+    path: Path, *, trust_remote_code: TrustRemoteCode, resolve: Callable[[Input], Path] | None = None
+) -> PreTrainedConfig:
+    """The configuration of the model that :func:`load_causal_lm` would load; no weights are read. Raises as it does."""
+    from transformers import AutoConfig
+
+    base, _ = _base_and_adapters(path, resolve)
+    trusted = trust_remote_code is TrustRemoteCode.ALWAYS
+    try:
+        return AutoConfig.from_pretrained(base, trust_remote_code=trusted, local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise StageFailure(
+            FailureClass.INVALID_CONFIG, f"model {base}: its configuration does not load ({error})"
+        ) from error
+
+
+def _base_and_adapters(path: Path, resolve: Callable[[Input], Path] | None) -> tuple[Path, list[Path]]:
+    """The folder with whole weights, and the adapters to merge into it, in order."""
     adapters: list[Path] = []
     while (path / ADAPTER_CONFIG).is_file():  # an adapter may have been trained on a model that was published as one
         adapters.insert(0, path)
         path = _adapter_base(path, resolve)
-    model = _from_folder(path, torch.float32 if adapters else dtype, trust_remote_code, attention)
-    for adapter in adapters:
-        model = _merged(model, adapter)
-    return model.to(device=device, dtype=dtype).eval()
+    return path, adapters
 
 
 def _from_folder(path: Path, dtype: torch.dtype, trust_remote_code: TrustRemoteCode, attention: str) -> PreTrainedModel:

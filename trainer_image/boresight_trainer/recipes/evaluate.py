@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from boresight_api.artifact import ArtifactKind
 from boresight_api.base import semantic_form, sha256_hex
+from boresight_api.execution import StagePart
 from boresight_api.stages import EvaluateConfig
 
 from ..evaluation import results
@@ -15,7 +15,7 @@ from ..evaluation.build import build_suites
 from ..evaluation.models import ModelShelf, identity_of
 from ..evaluation.suite import Answer, Ask, Bench, Suite, SuiteReport, TooLong, prompt_key
 from ..evaluation.suites.verifiable import reference_model
-from ..stage import StageContext, StageResult, environment
+from ..stage import StageContext, StageResult
 from ..telemetry.metrics import EVALUATED
 
 
@@ -25,13 +25,14 @@ def run(context: StageContext, config: EvaluateConfig) -> StageResult:
     shelf = ModelShelf(context, config)
     answers = answer_all(shelf, config, [entry.suite for entry in built])
     bench = Bench(config, shelf, answers)
-    found = [run_suite(context, entry.suite, bench) for entry in built]
+    is_shard = context.stage.execution.part is StagePart.SHARD
+    found = [run_suite(context, entry.suite, bench) for entry in built if not (is_shard and entry.asks_endpoint)]
+    if is_shard:
+        return StageResult(ArtifactKind.EVALUATION)  # the merge does the rest, from everybody's batches
     document = results.results_document(
         found,
         configuration=semantic_form(config),
         models=describe_models(shelf, config),
-        environment=environment(),
-        date=time.time(),
     )
     results.write(context.output, document, found)
     metrics = {

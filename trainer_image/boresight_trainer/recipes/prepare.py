@@ -59,7 +59,6 @@ from ..telemetry.logs import set_up as set_up_logs
 log = logging.getLogger(__name__)
 
 STAGE_NAME = "prepare"
-LOCAL_CLUSTER = "local"
 
 _LOADERS: dict[Use, Callable[..., mixture.Rows[Any]]] = {
     Use.PROMPTS: mixture.load_prompts,
@@ -111,7 +110,8 @@ def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
     rows = _check_data(made, inputs)
     pins = {identity: _with_rows(found, rows) for identity, found in pins.items()}
     keys = {stage.name: _known(stage.name, stage.key) for stage in made.stages}
-    write_refs(store, cluster=LOCAL_CLUSTER, namespace=document.run.namespace, run=document.run.uid, keys=keys.values())
+    cluster, reference = document.execution.cluster, document.run
+    write_refs(store, cluster=cluster, namespace=reference.namespace, run=reference.uid, keys=keys.values())
     return PrepareReport(
         plan=_known("the plan", made.digest),
         pins=tuple(pins[source.id] for source in made.sources),

@@ -61,13 +61,11 @@ class BatchLog:
         """Batches finished in this stage so far."""
         return self._batches
 
-    def batch(self, phase: str, records: Sequence[Any], seconds: float) -> None:
-        """Count and log a finished batch."""
+    def batch(self, phase: str, records: Sequence[Any]) -> None:
+        """Count and log a finished batch. How long it took is no part of the artifact."""
         self._batches += 1
         tokens = sum(len(record[0]) for record in records)
-        rate = round(tokens / seconds, 1) if seconds else 0.0
-        line = {"step": self._batches, "phase": phase, "items": len(records), "tokens": tokens, "tokensPerSecond": rate}
-        self._progress.log(line)
+        self._progress.log({"step": self._batches, "phase": phase, "items": len(records), "tokens": tokens})
 
 
 class Speaker:
@@ -114,31 +112,31 @@ class Speaker:
         batches = generation_batches([len(request.prompt_ids) for request in requests], self._config.batch_size)
         asked = [[requests[i] for i in batch] for batch in batches]
         names = [self._name(purpose, batch, sampling) for batch in asked]
-        kept = [self._journal.read(name) for name in names]
-        done = sum(len(batch) for batch, records in zip(batches, kept, strict=True) if records is not None)
+        kept = {place for place, name in enumerate(names) if self._journal.has(name)}
+        done = sum(len(batches[place]) for place in kept)
         progress = self._context.progress
         progress.phase(purpose, len(requests), done)
         outputs: dict[int, Any] = {}
-        for batch, batch_requests, name, found in zip(batches, asked, names, kept, strict=True):
-            header, *records = found or self._sample_batch(name, batch_requests, sampling)
-            outputs.update(zip(batch, records, strict=True))
-            self._log.batch(purpose, records, header["seconds"])
-            if found is None:
-                done += len(batch)
-                progress.advance(done)
+        for place, lines in self._journal.finish(names, lambda place: self._sample_batch(asked[place], sampling)):
+            header, *records = lines
+            outputs.update(zip(batches[place], records, strict=True))
+            self._log.batch(purpose, records)
+            if place not in kept:
+                done += len(records)
+                tokens = sum(len(record[0]) for record in records)
+                progress.advance(done, tokensPerSecond=round(tokens / max(header["seconds"], 1e-3), 1))
         self._generator = None
         gc.collect()  # reference cycles in transformers would keep these weights beside the next model's
         return [outputs[i] for i in range(len(requests))]
 
-    def _sample_batch(self, name: str, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Any]:
+    def _sample_batch(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Any]:
+        """A line with the seconds it took, then ``[token ids, finished]`` of each request."""
         self._context.stop.check(self._log.batches)
         generator = self._generator or self._load()
         started = time.monotonic()
         generations: list[Generation] = generator.generate(requests, sampling)
         seconds = round(time.monotonic() - started, 3)
-        records = [{"seconds": seconds}, *([list(g.token_ids), g.finished] for g in generations)]
-        self._journal.write(name, records)
-        return records
+        return [{"seconds": seconds}, *([list(g.token_ids), g.finished] for g in generations)]
 
     def _load(self) -> TransformersGenerator:
         model = load_causal_lm(

@@ -16,6 +16,7 @@ from typing import Any
 from boresight_api.artifact import ArtifactKind
 from boresight_api.base import semantic_form
 from boresight_api.enums import Acceptance, Engine
+from boresight_api.execution import StagePart
 from boresight_api.outcome import FailureClass, Metric, StageFailure
 from boresight_api.stages import SynthesisConfig
 
@@ -23,7 +24,7 @@ from ..data import mixture
 from ..data.dialogues import critique_messages, refinement_messages
 from ..data.filters import KEPT, count_matches
 from ..data.records import Prompt
-from ..evaluation.journal import Journal
+from ..evaluation.journal import journal_of
 from ..stage import StageContext, StageResult
 from .refinement import refinement_report
 from .speaker import BatchLog, Question, Speaker
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 def run(context: StageContext, config: SynthesisConfig) -> StageResult:
     """Read prompts, sample y, c and y*, filter, write the records and the pairs."""
     _refuse_unrunnable(config)
-    journal, log_lines = Journal(context.checkpoint_folder, context.previous_checkpoints), BatchLog(context)
+    journal, log_lines = journal_of(context), BatchLog(context)
     initial = Speaker(context, config, config.model, journal, log_lines)
     feedback = Speaker(context, config, config.feedback_model, journal, log_lines)
     rows = mixture.load_prompts(
@@ -49,6 +50,8 @@ def run(context: StageContext, config: SynthesisConfig) -> StageResult:
     items = respond(initial, prompts, config)
     items = criticise(feedback, items, config)
     items = refine(initial, items, config)
+    if context.stage.execution.part is StagePart.SHARD:
+        return StageResult(ArtifactKind.PAIRS)  # the merge does the rest, from everybody's batches
     judged = [judge(item, config.filters) for item in items]
     filters = count_matches([each.matched for each in judged], config.filters)
     _require_pairs(judged, filters)
