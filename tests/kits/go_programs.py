@@ -45,8 +45,8 @@ class GoProgram:
 
     @property
     def cache(self) -> Path:
-        """One folder for each content of :attr:`folder`, so that a change of it is built anew and no two mix."""
-        digest = hashlib.sha256()
+        """One folder for each content of :attr:`folder` and way to build it: a change is built anew and no two mix."""
+        digest = hashlib.sha256(f"{self.package} {self.linker_flags}".encode())
         for path in (self._go_mod, self.folder / "go.sum", *sorted(self.folder.glob("*.go"))):
             digest.update(path.read_bytes())
         return cache_root() / self.name / f"{self.version}-{digest.hexdigest()[:8]}"

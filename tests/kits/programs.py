@@ -19,7 +19,10 @@ HELM = GoProgram(
     module="helm.sh/helm/v3",
     takes="1 to 4 minutes",
     package="helm.sh/helm/v3/cmd/helm",
-    linker_flags="-s -w -X helm.sh/helm/v3/internal/version.version={version}",
+    # The Kubernetes that ``helm template`` takes for granted: without it, one of 2020.
+    linker_flags="-s -w -X helm.sh/helm/v3/internal/version.version={version} "
+    "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34 "
+    "-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=34",
 )
 KUBECONFORM = GoProgram(
     name="kubeconform",
