@@ -64,7 +64,7 @@ NODE = "node-a"
 
 def settings(**changes: Any) -> NamespaceSettings:
     """The namespace's settings with ``changes``."""
-    return SETTINGS.overlaid(changes)
+    return SETTINGS.model_copy(update=changes)
 
 
 def digest_of(text: str) -> str:
@@ -373,3 +373,17 @@ def metric(name: str, value: str) -> Metric:
 def win_rate(value: str) -> SuiteResult:
     """A line of an evaluation."""
     return SuiteResult(suite="Pairwise", name="winRate", candidate="policy", baseline="initial", value=value)
+
+
+def several_nodes(stage: str, nodes: int) -> Callable[[Plan], Plan]:
+    """A :attr:`World.tweak`: ``stage`` has several nodes, which no manifest of this release may say yet."""
+
+    def tweak(found: Plan) -> Plan:
+        compute = {"nodes": nodes}
+        stages = tuple(
+            dataclasses.replace(s, compute=s.compute.model_copy(update=compute)) if s.name == stage else s
+            for s in found.stages
+        )
+        return dataclasses.replace(found, stages=stages)
+
+    return tweak

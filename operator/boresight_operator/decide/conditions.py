@@ -68,7 +68,7 @@ def _accepted(draft: Draft, problems: Sequence[Problem]) -> Found:
 
 def _reconciling(draft: Draft, problems: Sequence[Problem]) -> Found:
     stage = draft.stages.get(PREPARE)
-    if problems or draft.wishes.suspend or finished(draft):
+    if draft.wishes.suspend or _stalled(draft, problems)[0] is TRUE or finished(draft):
         return FALSE, "Reconciled", None
     if stage is None or stage.state in {State.SUCCEEDED, State.FAILED}:
         return FALSE, "Reconciled", None
@@ -129,12 +129,12 @@ def _doing(stage: StageStatus | None) -> tuple[str, str | None]:
     """What the stage at work does, in a word."""
     if stage is None:
         return "Queued", None
-    if stage.state is State.RUNNING:
+    if stage.state is State.RUNNING and stage.running_since is not None:
         return ("Preparing" if is_prepare(stage) else "Running"), f"{stage.name} (attempt {stage.attempt})"
     if stage.state is State.WAITING:
         reason = stage.reason or "Queued"
         return ("Retrying" if reason == "BackOff" else reason), f"{stage.name}: {stage.message or ''}"
-    if stage.state is State.STARTING:
+    if stage.state in {State.STARTING, State.RUNNING}:
         return ("Preparing" if is_prepare(stage) else "Starting"), f"{stage.name} (attempt {stage.attempt})"
     return "Queued", None
 

@@ -41,14 +41,16 @@ DOCUMENT = an_alignment_run()
 PLAN = planned(DOCUMENT)
 KEYS = [stage.key or "" for stage in PLAN.stages]
 NAMES = ["prepare", *(stage.name for stage in PLAN.stages), "warm-start"]
-REASON = st.sampled_from(
-    [None, "BackOff", "SameKeyRunning", "QuotaPending", "NameConflict", "PodsForbidden", "DeadlineExceeded", "Merging"]
-    + ["Starting", "Running", "MissingInput", "ImagePull", "SecretMissing", "StoppedAfter", "PreviousAttemptEnding"]
+_REASONS = (
+    "BackOff SameKeyRunning QuotaPending NameConflict PodsForbidden DeadlineExceeded Merging Starting Running "
+    "MissingInput ImagePull SecretMissing StoppedAfter PreviousAttemptEnding"
 )
-TIME = st.sampled_from(
-    [None, "2027-01-15T08:00:00Z", "2027-01-15T07:00:00Z", "1970-01-01T00:00:00Z", "9999-99-99T99:99:99Z"]
-    + ["9999-12-31T23:59:59.999999999Z", "2027-01-15T08:00:00.5Z"]
+REASON = st.sampled_from([None, *_REASONS.split()])
+_TIMES = (
+    "2027-01-15T08:00:00Z 2027-01-15T07:00:00Z 1970-01-01T00:00:00Z 9999-99-99T99:99:99Z 2027-01-15T08:00:00.5Z "
+    "9999-12-31T23:59:59.999999999Z"
 )
+TIME = st.sampled_from([None, *_TIMES.split()])
 NUMBER = st.one_of(st.none(), st.integers(0, 3), st.just(99_999))
 COUNT = st.one_of(st.none(), st.integers(0, 8), st.just(2**31 - 1))
 MOMENT = st.one_of(st.floats(), st.sampled_from([NOW, NOW - 10, NOW - 1000, NOW + 1000]))
