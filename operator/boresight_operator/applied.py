@@ -10,7 +10,7 @@ from .api import Object
 
 
 def holds(stored: Object, body: Object, manager: str, subresource: str | None) -> bool:
-    """True if what ``manager`` owns of ``stored`` by apply is ``body``, apart from metadata and the order of lists.
+    """True if what ``manager`` owns of ``stored`` by apply is ``body``, apart from metadata, order, and what is empty.
 
     So a field that an older apply owned and ``body`` leaves out, or one that somebody took from us, makes it False.
     """
@@ -27,18 +27,19 @@ def holds(stored: Object, body: Object, manager: str, subresource: str | None) -
 
 def _content(document: Object) -> str:
     content = {name: value for name, value in document.items() if name not in {"apiVersion", "kind", "metadata"}}
-    return _canonical(_unordered(content))
+    return _canonical(_plain(content))
 
 
 def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _unordered(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Lists in one order, and without what is empty: nobody owns anything of an empty list or mapping."""
     if isinstance(value, Mapping):
-        return {name: _unordered(item) for name, item in value.items()}
+        return {name: plain for name, item in value.items() if (plain := _plain(item)) not in ({}, [])}
     if isinstance(value, (list, tuple)):
-        return sorted((_unordered(item) for item in value), key=_canonical)
+        return sorted((_plain(item) for item in value), key=_canonical)
     return value
 
 

@@ -4,8 +4,8 @@ No clock is ever compared with another host's. A standby counts the seconds sinc
 holder counts from before it sent the renewal that succeeded, and stops writing (``renew_seconds``) well before anybody
 may take over (``lease_seconds``). Both use the monotonic clock, which goes on while a process is stopped.
 
-A standby looks four times as often as the holder renews: every 0.5 s by default, so at most two GETs a second from it,
-and a released Lease is taken within 0.6 s. A watch would be quicker, but needs a stream that nothing else here needs.
+A standby looks eight times as often as the holder renews: every 0.25 s by default, which is at most four GETs a second,
+and a released Lease is taken within 0.3 s. A watch would be quicker, but needs a stream that nothing else here needs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .plain import mapping, number, text
 from .server_clock import ServerClock
 from .settings import Settings
 
-LOOKS_A_RENEWAL = 4
+LOOKS_A_RENEWAL = 8
 """How many times as often a standby looks as the holder renews."""
 
 logger = logging.getLogger(__name__)

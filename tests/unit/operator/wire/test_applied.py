@@ -28,7 +28,6 @@ FIELDS: dict[str, Any] = {
         "f:stages": {
             'k:{"name":"policy"}': {".": {}, "f:name": {}, "f:artifact": {".": {}, "f:uri": {}}, "f:history": {}}
         },
-        "f:sources": {},
     }
 }
 

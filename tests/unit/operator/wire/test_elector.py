@@ -139,7 +139,7 @@ def test_after_a_release_the_standby_leads_within_a_second() -> None:
         await first.release()
         with pytest.raises(LeaseOver):
             first.check()
-        assert await leads_within(second, 1) < 0.7
+        assert await leads_within(second, 1) < 0.4
         assert await asyncio.wait_for(task, 0.1) is None, "run() returns after a release"
 
     of_two(main)
@@ -329,13 +329,13 @@ def test_the_lease_says_what_other_tools_expect() -> None:
     of_two(main)
 
 
-def test_a_leader_costs_one_request_each_two_seconds_and_a_standby_at_most_two_a_second() -> None:
+def test_a_leader_costs_one_request_each_two_seconds_and_a_standby_at_most_four_a_second() -> None:
     async def main(server: Leases, first: Elector, second: Elector, task: asyncio.Task[None]) -> None:
         begun = now()
         await asyncio.sleep(100)
         sent = [who for at, who, _ in server.log if at > begun]
         assert sent.count("first") <= 51
-        assert sent.count("second") <= 200
+        assert sent.count("second") <= 400
 
     of_two(main)
 
