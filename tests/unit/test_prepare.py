@@ -117,6 +117,17 @@ def test_the_runs_keys_are_written_down_for_garbage_collection(case: Case) -> No
     assert document["keys"] == sorted(keys.values())
 
 
+def test_clusters_that_share_a_store_keep_their_refs_apart(case: Case) -> None:
+    document = case.document()
+    execution = document.execution.model_copy(update={"cluster": "east"})
+    prepare(document.model_copy(update={"execution": execution}), cache=case.folder / "cache")
+    case.prepare()
+    found = {
+        path.relative_to(case.store.root / "refs").parts[0] for path in case.store.root.glob("refs/*/default/*.json")
+    }
+    assert found == {"east", "local"}
+
+
 def test_an_earlier_pin_still_holds_or_the_source_is_refused(case: Case) -> None:
     pins = case.prepare().pins
     assert case.prepare(*pins).pins == pins

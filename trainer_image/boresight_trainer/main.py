@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from . import stage as stages
 from .store.file import FileStore
 from .store.inputs import Inputs
+from .store.trust import trust_own_authorities
 from .telemetry.logs import set_up as set_up_logs
 from .telemetry.progress import Progress
 from .telemetry.stop import StopFlag
@@ -121,6 +122,7 @@ def _attempt(stage: Stage) -> Outcome:
     stop.listen()
     execution = stage.execution
     try:
+        trust_own_authorities()
         with ExitStack() as resources:
             store = FileStore(execution.storage)
             progress = Progress(

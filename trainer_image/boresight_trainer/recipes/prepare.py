@@ -54,6 +54,7 @@ from ..store.file import FileStore
 from ..store.inputs import Inputs
 from ..store.pins import pin
 from ..store.references import write_refs
+from ..store.trust import trust_own_authorities
 from ..telemetry.logs import set_up as set_up_logs
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
 
 def _outcome(document: Prepare) -> Outcome:
     try:
+        trust_own_authorities()
         return Outcome(status=OutcomeStatus.SUCCEEDED, stage=STAGE_NAME, prepare=prepare(document))
     except StageFailure as failure:
         return _failed(failure.failure, failure.message)
