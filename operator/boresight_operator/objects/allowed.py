@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -17,11 +18,13 @@ from ..decision import StartAttempt
 from ..reserved import reserved
 from ..settings import NamespaceSettings
 from ..views import PREPARE, Observation
-from .config_map import TooLarge, config_map
+from .config_map import MAX_BYTES, TooLarge, config_map
 from .environment import judges
 from .snapshot import plan_config_map
 from .work import Spec, merged_template, storage_of, work_of
 
+MAX_COPIES = 32
+"""Above the suites of an evaluation and the stages of a plan together."""
 _ASK = "ask who runs the operator to allow it for this namespace"
 
 
@@ -136,9 +139,9 @@ def _judges(spec: Spec) -> Iterator[Problem]:
 
 
 def _too_large(observation: Observation) -> Iterator[Problem]:
-    """Documents that fit into no ConfigMap."""
+    """Documents that fit into no ConfigMap. A plan repeats a run's data in every suite and stage, at most so often."""
     plan = observation.plan
-    if plan is None:
+    if plan is None or len(json.dumps(observation.run.document)) * MAX_COPIES < MAX_BYTES:
         return
     try:
         config_map(work_of(observation, StartAttempt(PREPARE, None, 1)), observation)
