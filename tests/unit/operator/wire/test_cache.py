@@ -129,6 +129,16 @@ def test_a_list_does_not_bring_back_what_was_deleted_after_it() -> None:
     assert set(cache.runs()) == set()
 
 
+def test_a_list_brings_back_what_was_given_up_by_mistake() -> None:
+    """Whatever made us believe that an object is gone: a newer list that has it is right."""
+    cache = Cache()
+    cache.replace(ALIGNMENT_RUNS, None, listed(12, a_run("r", 10)))
+    cache.observe(ALIGNMENT_RUNS, "DELETED", a_run("r", 15))
+    cache.replace(ALIGNMENT_RUNS, None, listed(14, a_run("r", 10)))
+    assert set(cache.runs()) == set(), "that list was older"
+    assert cache.replace(ALIGNMENT_RUNS, None, listed(20, a_run("r", 10))) == {"r"}
+
+
 def test_an_event_older_than_a_list_that_lacks_its_object_is_ignored() -> None:
     cache = Cache()
     cache.replace(ALIGNMENT_RUNS, None, listed(20))
