@@ -1,13 +1,17 @@
-"""Everything that the operator renders is taken by a real API server, strictly read, under restricted Pod Security."""
+"""What the operator renders, before a real API server under restricted Pod Security and a real Job controller."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from apiserver.client import NAMESPACES, Client
+from apiserver.client import NAMESPACES, Client, until
+from apiserver.kubelet import End, Kubelet
+from boresight_api.outcome import FailureClass, exit_code_of
 from boresight_operator.api import JOBS, PODS
+from boresight_operator.objects.failure_policy import RULES, class_of_rule
 from builders_objects import cases
 
 CASES = cases()
@@ -55,3 +59,82 @@ def _contains(stored: Any, sent: Any, path: str = "") -> list[str]:
             return [f"{path}: {len(stored or ())} items"]
         return [found for i, value in enumerate(sent) for found in _contains(stored[i], value, f"{path}[{i}]")]
     return [] if stored == sent else [f"{path}: sent {sent!r}, stored {stored!r}"]
+
+
+# -- what the Job controller makes of it -----------------------------------------------------------------------------
+
+
+def _job(client: Client, namespace: str, name: str) -> dict[str, Any]:
+    """The Job of a golden case, nobody's, so that the garbage collector leaves it alone."""
+    body = next(dict(body) for resource, body in CASES[name].objects() if resource == JOBS)
+    metadata = {k: v for k, v in body["metadata"].items() if k != "ownerReferences"}
+    metadata |= {"namespace": namespace, "name": f"job-{uuid.uuid4().hex[:8]}"}
+    return client.create(JOBS, namespace, {**body, "metadata": metadata})
+
+
+def _pods(client: Client, job: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Its pods by index."""
+
+    def look() -> list[dict[str, Any]] | None:
+        labels = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
+        found = client.list(PODS, job["metadata"]["namespace"], labels=labels)
+        found.sort(key=lambda pod: pod["metadata"]["name"])
+        return found if len(found) == count else None
+
+    return until(look, f"{count} pods of {job['metadata']['name']}", seconds=15)
+
+
+def _failed(client: Client, job: dict[str, Any]) -> dict[str, Any] | None:
+    now = client.get(JOBS, job["metadata"]["namespace"], job["metadata"]["name"])
+    conditions = now.get("status", {}).get("conditions", [])
+    return next((condition for condition in conditions if condition["type"] == "Failed"), None)
+
+
+@pytest.mark.parametrize("index", range(len(RULES)))
+def test_the_rule_that_ended_a_job_is_read_back(client: Client, kubelet: Kubelet, namespace: str, index: int) -> None:
+    job = _job(client, namespace, "training")
+    (pod,) = _pods(client, job, 1)
+    kubelet.run(pod)
+    failure = class_of_rule(index)
+    assert failure is not None
+    if index == 0:
+        kubelet.disrupt(pod, "preempted")
+    else:
+        kubelet.end(pod, End(exit_code_of(failure)))
+    condition = until(lambda: _failed(client, job), "the Job failed", seconds=15)
+    assert condition["reason"] == "PodFailurePolicy"
+    assert f"matching FailJob rule at index {index}" in condition["message"]
+
+
+@pytest.mark.parametrize("code", [70, 72, 75, 137])
+def test_an_independent_pod_that_fails_ends_no_other(
+    client: Client, kubelet: Kubelet, namespace: str, code: int
+) -> None:
+    job = _job(client, namespace, "synthesis-shards")
+    first, *others = _pods(client, job, 8)
+    for pod in (first, *others):
+        kubelet.run(pod)
+    kubelet.end(first, End(code))
+    for pod in others:
+        now = client.get(PODS, namespace, pod["metadata"]["name"])
+        assert now["status"]["phase"] == "Running"
+        assert "deletionTimestamp" not in now["metadata"]
+        assert _failed(client, job) is None
+        kubelet.end(pod, End(0))
+    condition = until(lambda: _failed(client, job), "the Job failed", seconds=15)
+    assert condition["reason"] == "FailedIndexes"
+    now = client.get(JOBS, namespace, job["metadata"]["name"])
+    assert (now["status"]["failedIndexes"], now["status"]["completedIndexes"]) == ("0", "1-7")
+    assert len(_pods(client, job, 8)) == 8, "nothing is tried again inside the Job"
+
+
+def test_what_all_must_find_alike_ends_all_independent_pods(client: Client, kubelet: Kubelet, namespace: str) -> None:
+    job = _job(client, namespace, "synthesis-shards")
+    first, *others = _pods(client, job, 8)
+    for pod in (first, *others):
+        kubelet.run(pod)
+    kubelet.end(first, End(exit_code_of(FailureClass.INVALID_DATA)))
+    condition = until(lambda: _failed(client, job), "the Job failed", seconds=30)
+    assert condition["reason"] == "PodFailurePolicy"
+    assert "matching FailJob rule at index 2" in condition["message"]
+    assert class_of_rule(2) is FailureClass.INVALID_DATA
