@@ -1,4 +1,4 @@
-"""A tiny API server and the other hands in a cluster, for tests of the operator's loop. One namespace, no faults of its own.
+"""A tiny API server and the other hands in a cluster, for tests of the loop. One namespace, no faults of its own.
 
 It keeps objects, counts requests and shows every change to the operators at once. Who plays the Job controller and the
 kubelet is the test: :meth:`Cluster.pod`, :meth:`Cluster.end`.

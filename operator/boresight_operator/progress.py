@@ -157,9 +157,7 @@ class ProgressPoller:
         """One round; says how many runs have running stages."""
         found = [(uid, standing) for uid, standing in self._siblings.all() if self._concerns(uid, standing)]
         self._runs = {uid: self._runs.get(uid) or _Run() for uid, _ in found}
-        async with asyncio.TaskGroup() as group:
-            for uid, standing in found:
-                group.create_task(self._follow(uid, standing, self._runs[uid]))
+        await asyncio.gather(*(self._follow(uid, standing, self._runs[uid]) for uid, standing in found))
         return len(found)
 
     def _concerns(self, uid: str, standing: Standing) -> bool:
@@ -169,7 +167,15 @@ class ProgressPoller:
         return bool(standing.running) or stale
 
     async def _follow(self, uid: str, standing: Standing, run: _Run) -> None:
-        """One run: ask, and write if there is anything new."""
+        """One run. Whatever goes wrong stays with it."""
+        try:
+            await self._look_at(uid, standing, run)
+        except Exception:
+            about = {"run": f"{standing.namespace}/{standing.kind}/{standing.name}"}
+            log.exception("progress not known", extra=about)
+
+    async def _look_at(self, uid: str, standing: Standing, run: _Run) -> None:
+        """Ask, and write if there is anything new."""
         target = next(self._targets(uid, standing), None)
         if target is not None and run.rounds_off > 0 and run.shown is not None and run.shown.pod_uid == target[1].uid:
             run.rounds_off -= 1
@@ -209,12 +215,13 @@ class ProgressPoller:
             why = "it may just have started; or a network policy keeps the operator out of the namespace"
             return self._failed(mine, "Unreachable", f"pod {pod.name} could not be asked on port {self._port}: {why}")
         except ValidationError as error:
-            fields = sorted({".".join(map(str, fault["loc"])) or "document" for fault in error.errors()})
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            fields = sorted({".".join(map(str, fault["loc"])) or "document" for fault in faults})
             return self._failed(mine, "Unreadable", f"pod {pod.name} sent no progress document: {', '.join(fields)}")
         if (said.pod_uid, said.key) != (pod.uid, stage.key):
             return self._failed(mine, "Mismatch", f"what answers at the address of pod {pod.name} is not this attempt")
         self._polled("ok")
-        total = max(said.total_steps, said.step) if said.total_steps else 0
+        total = said.total_steps
         step = min(said.step, total) if total else said.step
         remaining = None if said.remaining_seconds is None else round(said.remaining_seconds)
         updated = rfc3339(self._api.server_now())

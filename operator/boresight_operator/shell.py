@@ -33,6 +33,10 @@ RETRY_SECONDS = (0.5, 1.0, 1.0)
 IDLE_SECONDS = 0.1
 """kopf keeps a task for each object that had an event within this time."""
 END_SECONDS = 3.0
+MAX_FAILURES = 20
+"""In a row: with the pauses between them about half a minute. Then the process ends, for a new one may do better."""
+STEADY_SECONDS = 60.0
+"""What has watched for so long has not failed in a row."""
 
 
 async def run(operator: Operator, settings: Settings, credentials: Credentials) -> None:
@@ -41,29 +45,42 @@ async def run(operator: Operator, settings: Settings, credentials: Credentials) 
     _listen(stop)
     own = asyncio.create_task(operator.run(), name="operator")
     asked = asyncio.create_task(stop.wait(), name="signal")
-    watches: Collection[asyncio.Task[Any]] = ()
+    watches = asyncio.create_task(_watch(operator, settings, credentials, stop), name="watches")
     try:
-        if await _synced(operator, own, asked):
-            watches = await _watch(operator, settings, credentials)
-            _listen(stop)  # kopf has put its own handlers in place of ours
-        done, _ = await asyncio.wait([own, asked, *watches], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([own, asked, watches], return_when=asyncio.FIRST_COMPLETED)
         operator.stop()
         await own
-        for task in done - {own, asked}:
-            task.result()
-            raise RuntimeError(f"kopf's task {task.get_name()} ended by itself")
+        if watches.done():
+            watches.result()
     finally:
-        await _end([own, asked, *watches])
+        await _end([own, asked, watches])
 
 
-async def _synced(operator: Operator, own: asyncio.Task[None], asked: asyncio.Task[Any]) -> bool:
-    """Wait for the first lists: kopf lists too, at far more cost, and would hold them up."""
-    while not operator.synced and not own.done() and not asked.done():
+async def _watch(operator: Operator, settings: Settings, credentials: Credentials, stop: asyncio.Event) -> None:
+    """Watch for ever. What an API server that starts or stops may answer (403, 5xx) ends all of kopf, so it is begun
+    anew; the operator lists meanwhile. Raises RuntimeError when that happens again and again.
+
+    kopf begins after the first lists: it lists too, at far more cost, and would hold them up.
+    """
+    loop, failures = asyncio.get_running_loop(), 0
+    while not operator.synced:
         await asyncio.sleep(0.02)
-    return operator.synced and not own.done() and not asked.done()
+    while True:
+        begun = loop.time()
+        tasks = await _spawn(operator, settings, credentials)
+        _listen(stop)  # kopf has put its own handlers in place of ours
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(tasks)
+        failures = 1 if loop.time() - begun > STEADY_SECONDS else failures + 1
+        log.warning("kopf has ended (%s): watching anew", "; ".join(map(_ending, done)))
+        if failures > MAX_FAILURES:
+            raise RuntimeError(f"kopf ended {failures} times in a row: {'; '.join(map(_ending, done))}")
+        await asyncio.sleep(RETRY_SECONDS[-1])
 
 
-async def _watch(operator: Operator, settings: Settings, credentials: Credentials) -> Collection[asyncio.Task[Any]]:
+async def _spawn(operator: Operator, settings: Settings, credentials: Credentials) -> Collection[asyncio.Task[Any]]:
     """kopf's tasks. (``kopf.operator()`` would end all tasks of the loop with its own.)"""
     return await kopf.spawn_tasks(
         registry=registry_of(operator, credentials),
@@ -72,6 +89,12 @@ async def _watch(operator: Operator, settings: Settings, credentials: Credential
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,
     )
+
+
+def _ending(task: asyncio.Task[Any]) -> str:
+    """Which task ended, and why."""
+    error = None if task.cancelled() else task.exception()
+    return f"{task.get_name()}: {error or 'without an error'}"
 
 
 def registry_of(operator: Operator, credentials: Credentials) -> kopf.OperatorRegistry:
@@ -120,4 +143,6 @@ async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Watches have nothing to lose: what does not end in time is left to the end of the process."""
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks, timeout=END_SECONDS)
+    done, _ = await asyncio.wait(tasks, timeout=END_SECONDS)
+    for task in done:
+        task.cancelled() or task.exception()  # it has been looked at

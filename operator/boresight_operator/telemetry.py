@@ -135,7 +135,7 @@ class Health(Protocol):
 
 
 async def serve(registry: CollectorRegistry, health: Health, port: int) -> tuple[web.AppRunner, int]:
-    """/metrics, /healthz and /readyz on ``port`` (0: any free one). Raises OSError if it is taken.
+    """/metrics, /healthz and /readyz on ``port`` (0: any free one of the loopback). Raises OSError if it is taken.
 
     Returns the runner (``await runner.cleanup()`` ends it) and the port.
     """
@@ -153,7 +153,8 @@ async def serve(registry: CollectorRegistry, health: Health, port: int) -> tuple
     app.add_routes([web.get("/metrics", metrics), web.get("/readyz", ready), web.get("/healthz", healthy)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=port, reuse_address=True).start()
+    # All addresses of both families; "any port" would be another one for each.
+    await web.TCPSite(runner, None if port else "127.0.0.1", port, reuse_address=True).start()
     return runner, int(runner.addresses[0][1])
 
 

@@ -1,4 +1,4 @@
-"""The operator as a process: when it begins to write, what makes it list again, how it ends, and what it says of itself."""
+"""The operator as a process: when it begins to write, what makes it list again, how it ends, what it says of itself."""
 
 from __future__ import annotations
 
