@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import yaml
 from apiserver import identity
 from apiserver.assets import find_or_build
-from apiserver.client import CRDS, NAMESPACES, ApiError, Client, Object, until
+from apiserver.client import NAMESPACES, Client, until
 from apiserver.control_plane import ControlPlane
+from apiserver.crds import install_crds
 from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, Kubelet, Store
 from apiserver.operator_process import OperatorProcess
 from apiserver.world import World
 
 HERE = Path(__file__).parent
-CRD_FILES = sorted((HERE.parents[1] / "crds").glob("*.yaml"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,37 +46,10 @@ def assets(request: pytest.FixtureRequest) -> Path:
     return find_or_build(say)
 
 
-def install_crds(client: Client) -> None:
-    """Apply the CRDs and wait until they are served."""
-    for path in CRD_FILES:
-        client.apply(CRDS, None, yaml.safe_load(path.read_text()))
-    for path in CRD_FILES:
-        _, _, plural = path.stem.partition("_")
-        until(lambda plural=plural: _served(client, plural), f"{plural} served")
-
-
-def _served(client: Client, plural: str) -> bool:
-    """The API server begins to serve a CRD some time after it has stored it."""
-    try:
-        client.call("GET", f"/apis/boresight.dev/v1alpha1/{plural}")
-    except ApiError as error:
-        if error.code not in {404, 429}:
-            raise
-        return False
-    return True
-
-
-def condition(document: Object, kind: str) -> str | None:
-    """Status of a condition; None if there is none."""
-    found = {c["type"]: c["status"] for c in document.get("status", {}).get("conditions", [])}
-    return found.get(kind)
-
-
 @pytest.fixture(scope="session")
 def plane(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """The servers with the CRDs installed. Their logs stay in pytest's temporary folder."""
-    with ControlPlane(assets, tmp_path_factory.mktemp("apiserver")) as plane:
-        install_crds(plane.client())
+    with ControlPlane(assets, tmp_path_factory.mktemp("apiserver"), install_crds) as plane:
         yield plane
 
 
@@ -142,3 +116,13 @@ def world(client: Client, kubelet: Kubelet, operator: OperatorProcess, namespace
     kubelet.on_stop = lambda pod: SIGTERM_BEFORE_A_CHECKPOINT
     kubelet.clock = lambda: datetime.now(UTC)
     return World(client, kubelet, operator, namespace)
+
+
+@pytest.fixture
+def later(plane: ControlPlane, token: str, world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The world with an operator (and a played trainer) of a release that runs several nodes and devices."""
+    world.operator.terminate()
+    monkeypatch.setattr("boresight_api.plan.unrunnable", lambda run: iter(()))
+    with OperatorProcess(plane, token, name="later", command=(sys.executable, HERE / "later_release.py")) as operator:
+        yield replace(world, operator=operator)
+        operator.terminate()

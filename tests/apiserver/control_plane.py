@@ -115,8 +115,10 @@ def free_port() -> int:
 class ControlPlane:
     """The servers. Use as a context manager; everything lies in ``folder``, logs included."""
 
-    def __init__(self, assets: Path, folder: Path) -> None:
+    def __init__(self, assets: Path, folder: Path, crds: Callable[[Client], None] = lambda client: None) -> None:
+        """``crds`` installs what the garbage collector must know from its start: later it looks every 30 seconds."""
         self.assets = assets
+        self._install_crds = crds
         self.folder = folder
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
@@ -131,6 +133,7 @@ class ControlPlane:
             self._write_credentials()
             self._start_etcd()
             self.start_api_server()
+            self._install_crds(self.client())
             self._start_controllers()
         except BaseException:
             self.__exit__()

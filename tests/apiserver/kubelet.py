@@ -31,6 +31,7 @@ from boresight_operator.api import CONFIG_MAPS, JOBS, NODES, PODS
 from boresight_operator.names import ATTEMPT_LABEL, RUN_UID_LABEL, STAGE_LABEL
 
 from .client import ApiError, Client, Object, until
+from .runs import resource_of, summary
 
 DIGEST = "sha256:" + "d" * 64
 NODE_NAMES = ("node-1", "node-2")
@@ -133,7 +134,11 @@ class Kubelet:
             return live if len(live) >= count else None
 
         what = f"{count} pod(s) of {run['metadata']['name']} {stage}" + (f" attempt {attempt}" if attempt else "")
-        return until(look, what, seconds=seconds)
+        try:
+            return until(look, what, seconds=seconds)
+        except AssertionError as error:
+            now = self.client.get(resource_of(run), run["metadata"]["namespace"], run["metadata"]["name"])
+            raise AssertionError(f"{error}; found\n  {summary(now)}") from None
 
     def document(self, pod: Object) -> Prepare | Stage:
         """``prepare.json`` or ``stage.json`` as the pod's process would read it."""

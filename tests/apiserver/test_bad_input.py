@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import yaml
 from apiserver.client import CRDS, ApiError, until
-from apiserver.conftest import CRD_FILES, install_crds
 from apiserver.control_plane import ControlPlane
+from apiserver.crds import CRD_FILES, install_crds
 from apiserver.kubelet import End
-from apiserver.world import World, condition_of, stage_of, states
+from apiserver.runs import condition_of, stage_of, states
+from apiserver.world import World
 
 
 def test_a_run_without_a_store_says_so(world: World) -> None:
@@ -30,9 +31,9 @@ def test_an_image_that_is_not_allowed_is_refused_with_its_field(world: World) ->
 
 
 def test_a_longest_name_fits_everywhere(world: World) -> None:
-    run = world.alignment("n" * 63, feedbackModel={"compute": {"nodes": 2}})
+    run = world.synthesis("n" * 63, compute={"nodes": 2})
     world.play(run, "prepare")
-    world.kubelet.await_pods(run, "feedback-model", count=2)
+    world.kubelet.await_pods(run, "synthesis", count=2)
     assert all(len(job["metadata"]["name"]) <= 52 for job in world.jobs(run))
 
 
@@ -113,7 +114,7 @@ def test_crds_older_than_the_operator_stop_it_with_a_message(plane: ControlPlane
         _wait_for_schema(plane, client, removed)
         world.operator.start(wait=False)
         run = world.evaluation()
-        until(lambda: world.operator.said("CRD"), "the log names the CRDs", seconds=20)
+        until(lambda: world.operator.said("SchemaTooOld"), "the log says so", seconds=20)
         time.sleep(1)
         assert len(world.jobs(run)) <= 1
     finally:

@@ -7,7 +7,8 @@ import time
 import pytest
 from apiserver.client import ApiError, until
 from apiserver.kubelet import End
-from apiserver.world import World, condition_of, stage_of, states
+from apiserver.runs import condition_of, stage_of, states
+from apiserver.world import World
 from boresight_operator.api import JOBS
 from boresight_operator.names import RUN_UID_LABEL
 
@@ -46,7 +47,7 @@ def test_an_edit_runs_exactly_the_stages_whose_keys_change(world: World) -> None
     world.play(run, "prepare", "feedback-model", "synthesis", "policy", "evaluation")
     before = {stage["name"]: stage.get("key") for stage in world.now(run)["status"]["stages"]}
     world.edit(run, policy={"dpo": {"beta": "0.3"}})
-    for stage in ("policy", "evaluation"):
+    for stage in ("prepare", "policy", "evaluation"):
         pods = world.kubelet.await_pods(run, stage)
         world.kubelet.run(pods[0])
         world.kubelet.succeed(pods[0])
@@ -67,6 +68,7 @@ def test_a_running_stage_that_left_the_plan_is_stopped_and_said_to_be(world: Wor
     world.edit(run, feedbackModel={"training": {"epochs": 1}})
     world.await_run(run, lambda run: stage_of(run, "feedback-model").get("key") != key, "another key")
     until(lambda: [e for e in world.events(run) if e["reason"] == "WorkDiscarded"], "event WorkDiscarded")
+    world.kubelet.play(run, "prepare")
     pod = world.kubelet.run(world.kubelet.await_pods(run, "feedback-model", attempt=2)[0])
     assert world.kubelet.document(pod).key == stage_of(world.now(run), "feedback-model")["key"]
 
@@ -75,14 +77,14 @@ def test_compute_counts_from_the_next_attempt(world: World) -> None:
     run = world.alignment()
     world.play(run, "prepare")
     pod = world.start(run, "feedback-model")
-    world.edit(run, compute={"devicesPerNode": 2})
+    world.edit(run, compute={"resources": {"requests": {"cpu": "3"}}})
     world.await_run(run, lambda run: run["status"]["observedGeneration"] == run["metadata"]["generation"], "seen")
     stage = stage_of(world.now(run), "feedback-model")
     assert (stage["state"], stage["attempt"]) == ("Running", 1)
     assert "next attempt" in str(world.now(run)["status"]), "the status says that it counts from then on"
     world.kubelet.end(pod, End(137, reason="OOMKilled"))
     (second,) = world.kubelet.await_pods(run, "feedback-model", attempt=2)
-    assert second["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert second["spec"]["containers"][0]["resources"]["requests"]["cpu"] == "3"
 
 
 def test_an_edit_that_cannot_be_leaves_what_runs_alone(world: World) -> None:
@@ -168,7 +170,7 @@ def test_a_run_made_anew_under_its_name_is_another_run(world: World) -> None:
 
 def test_the_oldest_works_and_the_others_take_its_artifact(world: World) -> None:
     first = world.evaluation("first")
-    world.await_stage(first, "prepare", "Starting")
+    world.await_run(first, lambda run: states(run), "it has begun")
     time.sleep(1.1)  # creation times have seconds
     second = world.evaluation("second")
     world.play(first, "prepare")
@@ -185,7 +187,7 @@ def test_the_oldest_works_and_the_others_take_its_artifact(world: World) -> None
 
 def test_if_the_oldest_is_deleted_the_next_takes_over(world: World) -> None:
     first = world.evaluation("first")
-    world.await_stage(first, "prepare", "Starting")
+    world.await_run(first, lambda run: states(run), "it has begun")
     time.sleep(1.1)
     second = world.evaluation("second")
     world.play(first, "prepare")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from apiserver.client import ApiError, Client
-from apiserver.conftest import CRD_FILES
+from apiserver.crds import CRD_FILES
 from apiserver.schema_paths import Document, a_manifest, load, rules_of
 from boresight_operator.api import RUNS
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 from apiserver.client import CRDS, ApiError, Client, Object
-from apiserver.conftest import CRD_FILES, condition
 from apiserver.control_plane import ControlPlane
+from apiserver.crds import CRD_FILES, condition
 from apiserver.schema_paths import load
 from boresight_api.crd import DEFINITIONS, Definition
 from boresight_operator.api import ALIGNMENT_RUNS, RUNS

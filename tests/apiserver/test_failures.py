@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 from apiserver.client import Object
 from apiserver.kubelet import End, failure
-from apiserver.world import World, condition_of, stage_of
+from apiserver.runs import condition_of, stage_of
+from apiserver.world import World
 from boresight_api.outcome import FailureClass
 from boresight_operator.api import JOBS
 
@@ -133,14 +134,14 @@ def test_control_characters_of_a_pod_reach_no_status(world: World) -> None:
     assert "\\x00" not in text
 
 
-def test_the_rank_at_fault_is_named_and_not_those_that_lost_it(world: World) -> None:
-    run = world.alignment(feedbackModel={"compute": {"nodes": 2}})
-    world.play(run, "prepare")
-    first, second = (world.kubelet.run(pod) for pod in world.kubelet.await_pods(run, "feedback-model", count=2))
+def test_the_rank_at_fault_is_named_and_not_those_that_lost_it(later: World) -> None:
+    run = later.alignment(feedbackModel={"compute": {"nodes": 2}})
+    later.play(run, "prepare")
+    first, second = (later.kubelet.run(pod) for pod in later.kubelet.await_pods(run, "feedback-model", count=2))
     key = first["metadata"]["annotations"]["boresight.dev/key"]
-    world.kubelet.end(first, failure("feedback-model", FailureClass.PEER_LOST, "rank 1 is gone", key=key))
-    world.kubelet.end(second, End(137, reason="OOMKilled"))
-    run = world.await_run(run, lambda run: stage_of(run, "feedback-model").get("history"), "the attempt's end")
+    later.kubelet.end(first, failure("feedback-model", FailureClass.PEER_LOST, "rank 1 is gone", key=key))
+    later.kubelet.end(second, End(137, reason="OOMKilled"))
+    run = later.await_run(run, lambda run: stage_of(run, "feedback-model").get("history"), "the attempt's end")
     (attempt,) = stage_of(run, "feedback-model")["history"]
     assert (attempt["failureClass"], attempt["rank"]) == ("OutOfMemory", 1)
 

@@ -8,7 +8,8 @@ from apiserver.client import ApiError, until
 from apiserver.control_plane import ControlPlane
 from apiserver.identity import NAME
 from apiserver.kubelet import DIGEST
-from apiserver.world import KIND_STAGES, World, condition_of, stage_of, states
+from apiserver.runs import condition_of, stage_of, states
+from apiserver.world import KIND_STAGES, World
 from boresight_operator.api import CONFIG_MAPS, NETWORK_POLICIES, SERVICES
 from boresight_operator.names import MAX_OBJECT_NAME, RUN_UID_LABEL
 from builders_manifests import a_synthesis, an_alignment_run, an_eval_run
@@ -31,7 +32,9 @@ def test_a_run_lives_from_apply_to_its_artifacts(world: World, kind: str) -> Non
         assert condition_of(now, "Succeeded")["status"] == "Unknown"
         assert condition_of(now, "Stalled")["status"] == "False"
         behind = stages[number:]
-        assert {name: states(now)[name] for name in behind} == dict.fromkeys(behind, "Pending")
+        assert {name: states(now)[name] for name in behind} == dict.fromkeys(
+            behind, "Unknown" if stage == "prepare" else "Pending"
+        )
         (job,) = world.jobs(run, stage)
         assert job["metadata"]["uid"] == stage_of(now, stage)["jobUID"]
         assert devices(job) == (0 if stage == "prepare" else 1), (
@@ -91,23 +94,23 @@ def test_restricted_pod_security_takes_our_pods(world: World) -> None:
     world.start(run, "evaluation")
 
 
-def test_ranks_find_each_other_and_end_together(world: World) -> None:
-    run = world.alignment("ranks", feedbackModel={"compute": {"nodes": 2, "devicesPerNode": 4}})
-    world.play(run, "prepare")
-    pods = [world.kubelet.run(pod) for pod in world.kubelet.await_pods(run, "feedback-model", count=2)]
+def test_ranks_find_each_other_and_end_together(later: World) -> None:
+    run = later.alignment("ranks", feedbackModel={"compute": {"nodes": 2, "devicesPerNode": 4}})
+    later.play(run, "prepare")
+    pods = [later.kubelet.run(pod) for pod in later.kubelet.await_pods(run, "feedback-model", count=2)]
     assert sorted(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] for pod in pods) == [
         "0",
         "1",
     ]
-    (job,) = world.jobs(run, "feedback-model")
+    (job,) = later.jobs(run, "feedback-model")
     assert (job["spec"]["completionMode"], job["spec"]["completions"]) == ("Indexed", 2)
-    (service,) = world.client.list(SERVICES, world.namespace, labels=f"{RUN_UID_LABEL}={run['metadata']['uid']}")
+    (service,) = later.client.list(SERVICES, later.namespace, labels=f"{RUN_UID_LABEL}={run['metadata']['uid']}")
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert {pod["spec"]["subdomain"] for pod in pods} == {service["metadata"]["name"]}
     for pod in pods:
-        world.kubelet.succeed(pod)
-    world.await_stage(run, "feedback-model", "Succeeded")
+        later.kubelet.succeed(pod)
+    later.await_stage(run, "feedback-model", "Succeeded")
 
 
 def test_parts_of_a_synthesis_are_merged_without_a_device(world: World) -> None:
@@ -144,18 +147,15 @@ def test_a_run_writes_no_more_than_its_budget(plane: ControlPlane, world: World)
     assert {write.code // 100 for write in writes} == {2}, "no write is refused or repeated"
 
 
-def test_ranks_cost_one_write_more(plane: ControlPlane, world: World) -> None:
-    run = world.alignment("frugal", feedbackModel={"compute": {"nodes": 2}})
-    world.play(run, "prepare")
-    world.await_stage(run, "feedback-model", "Starting")
+def test_ranks_cost_one_write_more(plane: ControlPlane, later: World) -> None:
     log = AuditLog(plane.audit)
-    pods = [world.kubelet.run(pod) for pod in world.kubelet.await_pods(run, "feedback-model", count=2)]
-    for pod in pods:
-        world.kubelet.succeed(pod)
-    world.await_stage(run, "feedback-model", "Succeeded")
-    world.kubelet.await_pods(run, "synthesis")
-    writes = [write for write in log.writes(user=NAME, namespace=world.namespace) if write.budgeted]
-    assert len(writes) <= MULTI_NODE_WRITES, "\n".join(map(str, writes))
+    run = later.alignment("frugal", feedbackModel={"compute": {"nodes": 2}}, stopAfter="FeedbackModel")
+    later.kubelet.play(run, "prepare")
+    later.kubelet.play(run, "feedback-model", count=2)
+    later.await_stage(run, "synthesis", "Waiting", reason="StoppedAfter")
+    later.nothing_changes(run)
+    writes = [write for write in log.writes(user=NAME, namespace=later.namespace) if write.budgeted]
+    assert len(writes) <= SINGLE_NODE_WRITES + MULTI_NODE_WRITES + RUN_WRITES, "\n".join(map(str, writes))
 
 
 def test_a_reconcile_with_nothing_to_do_writes_nothing(plane: ControlPlane, world: World) -> None:

@@ -138,7 +138,9 @@ def _without_each(
         with ThreadPoolExecutor(len(verbs)) as pool:
             found = pool.map(_complains, worlds, verbs)
         return {
-            str(verb): world.operator.process.tail(3) for verb, world, said in zip(verbs, worlds, found, strict=True) if not said
+            str(verb): world.operator.process.tail(3)
+            for verb, world, said in zip(verbs, worlds, found, strict=True)
+            if not said
         }
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from apiserver.client import Object, until
 from apiserver.kubelet import End
-from apiserver.world import World, stage_of, states
+from apiserver.runs import stage_of, states
+from apiserver.world import World
 
 STATES = ("prepare-running", "running", "succeeded", "failed", "suspended", "waiting")
 

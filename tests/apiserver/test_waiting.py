@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from apiserver.client import NAMESPACES, Object, until
-from apiserver.world import World, condition_of, resource_of, stage_of
+from apiserver.runs import condition_of, resource_of, stage_of
+from apiserver.world import World
 from boresight_operator.api import JOBS, Resource
 from boresight_operator.names import attempt_name
 from boresight_operator.views import Part
@@ -140,7 +141,9 @@ def test_a_namespace_in_deletion_gets_nothing_more(world: World) -> None:
     name = run["metadata"]["name"]
     world.client.merge(resource_of(run), world.namespace, name, {"metadata": {"finalizers": ["example.com/hold"]}})
     world.client.delete(NAMESPACES, None, world.namespace)
-    until(lambda: world.now(run)["metadata"].get("deletionTimestamp"), "the run is deleted with its namespace")
+    until(
+        lambda: world.now(run)["metadata"].get("deletionTimestamp"), "the run is deleted with its namespace", seconds=40
+    )
     until(lambda: not world.jobs(run), "its Jobs go", seconds=20)
     world.nothing_changes(run)
     world.client.merge(resource_of(run), world.namespace, name, {"metadata": {"finalizers": None}})

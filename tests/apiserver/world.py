@@ -8,51 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from boresight_operator.api import ALIGNMENT_RUNS, CONFIG_MAPS, EVAL_RUNS, EVENTS, RUNS, SYNTHESES, Resource
+from boresight_operator.api import ALIGNMENT_RUNS, CONFIG_MAPS, EVAL_RUNS, EVENTS, SYNTHESES
 from boresight_operator.names import RUN_UID_LABEL
 from builders_manifests import a_synthesis, an_alignment_run, an_eval_run
 
 from .client import Client, Object, until
 from .kubelet import Kubelet, jobs
 from .operator_process import OperatorProcess
-
-RESOURCES = {resource.kind: resource for resource in RUNS}
-TERMINAL = {"True", "False"}
-
-
-def resource_of(run: Object) -> Resource:
-    """Where a run of its kind is."""
-    return RESOURCES[run["kind"]]
-
-
-def stage_of(run: Object, name: str) -> Object:
-    """A stage's status; empty if there is none."""
-    found: Object = next((s for s in run.get("status", {}).get("stages", []) if s["name"] == name), {})
-    return found
-
-
-def condition_of(run: Object, kind: str) -> Object:
-    """A condition; empty if there is none."""
-    found: Object = next((c for c in run.get("status", {}).get("conditions", []) if c["type"] == kind), {})
-    return found
-
-
-def states(run: Object) -> dict[str, str]:
-    """Stage -> state."""
-    return {stage["name"]: stage["state"] for stage in run.get("status", {}).get("stages", [])}
-
-
-def summary(run: Object) -> str:
-    """The status in a few lines, for a failing test's message."""
-    status = run.get("status", {})
-    stages = [
-        f"{s['name']}: {s['state']}/{s.get('reason', '')} attempt {s.get('attempt')} {s.get('message', '')[:120]}"
-        for s in status.get("stages", [])
-    ]
-    conditions = [
-        f"{c['type']}={c['status']}/{c['reason']} {c.get('message', '')[:160]}" for c in status.get("conditions", [])
-    ]
-    return "\n  ".join([f"{run['kind']} {run['metadata']['name']}", *stages, *conditions])
+from .runs import RESOURCES, condition_of, resource_of, stage_of, summary
 
 
 @dataclass
@@ -174,7 +137,7 @@ class World:
     def start(self, run: Object, stage: str, *, attempt: int | None = None) -> Object:
         """Wait for the stage's pod, run it, and wait until the status says so."""
         pod = self.kubelet.run(self.kubelet.await_pods(run, stage, attempt=attempt)[0])
-        self.await_stage(run, stage, "Running")
+        self.await_run(run, lambda run: "runningSince" in stage_of(run, stage), f"{stage} runs")
         return pod
 
     # -- what there is -------------------------------------------------------------------------------------------
