@@ -90,8 +90,10 @@ class Lister:
                 continue
             failures = 0
             self._begun[scope] = begun
+            # Not wait_for: Python 3.11's loses a cancellation that comes together with the time-out.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted[scope].wait(), self._interval * self._random.uniform(0.9, 1.1))
+                async with asyncio.timeout(self._interval * self._random.uniform(0.9, 1.1)):
+                    await self._wanted[scope].wait()
             await asyncio.sleep(max(0.0, begun + LEAST_SECONDS_BETWEEN - asyncio.get_running_loop().time()))
 
     def _back_off(self, failures: int) -> float:
