@@ -45,14 +45,16 @@ lint: $(STAMP) ## Format check, lint, types, layers, generated files
 	$(BIN)/lint-imports
 	$(BIN)/python -m boresight_api.crd --check crds
 	$(BIN)/python -m boresight_api.reference --check docs/api.md
+	$(BIN)/python helm/generate.py --check
 
 format: $(STAMP) ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-crds: $(STAMP) ## Generate the CRDs and docs/api.md from the models
+crds: $(STAMP) ## Generate the CRDs, docs/api.md and the chart's copies from the models
 	$(BIN)/python -m boresight_api.crd crds
 	$(BIN)/python -m boresight_api.reference docs/api.md
+	$(BIN)/python helm/generate.py
 
 lock: ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --all-extras --output-file requirements.lock pyproject.toml

@@ -69,6 +69,7 @@ def _make(folder: Path) -> None:
 def _of_swagger(definitions: Mapping[str, Schema]) -> Iterator[tuple[str, Schema]]:
     """Every kind, each with the definitions that it needs."""
     strict = {name: _without_words(definition) for name, definition in definitions.items()}
+    strict["io.k8s.apimachinery.pkg.api.resource.Quantity"] = {"type": ["string", "number"]}  # as its decoder has it
     for name, definition in definitions.items():
         kinds = definition.get("x-kubernetes-group-version-kind", [])
         if len(kinds) != 1 or "metadata" not in definition.get("properties", {}):
