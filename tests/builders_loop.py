@@ -175,7 +175,10 @@ class Cluster:
         metadata = before.get("metadata") or {
             "name": name,
             "labels": job["metadata"]["labels"],
-            "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
+            "annotations": {
+                **job["metadata"]["annotations"],
+                "batch.kubernetes.io/job-completion-index": str(index),
+            },
             "ownerReferences": [owner],
         }
         containers = [{"name": "stage", "state": state}]

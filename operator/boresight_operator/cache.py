@@ -22,6 +22,7 @@ from typing import Any
 
 from .api import JOBS, PODS, RUNS, WATCHED, Listed, Object, Resource
 from .claims import Claims, job_claims, run_claims
+from .orphans import is_over, job_of, key_of, run_of
 from .trim import PROGRESS_FIELDS, trim
 
 
@@ -35,6 +36,8 @@ class _Entry:
     version: str
     owner: str | None
     """UID of its controller."""
+    run: str | None
+    """Of a pod: UID of the run that it says it is of."""
     claims: Claims
     body: bytes
     """Without resourceVersion, and without a run's progress: while it stays the same there is nothing to decide."""
@@ -75,6 +78,10 @@ class Cache:
         """(namespace, key): UIDs of the runs that have it in their status."""
         self._job_keys: dict[tuple[str, str], dict[str, None]] = {}
         """(namespace, key): UIDs of the Jobs that work on it."""
+        self._pod_keys: dict[tuple[str, str], dict[str, None]] = {}
+        """(namespace, key): UIDs of the pods that work on it."""
+        self._run_pods: dict[str, dict[str, None]] = {}
+        """Run UID: UIDs of the pods that say they are of it."""
 
     @property
     def synced(self) -> bool:
@@ -142,8 +149,8 @@ class Cache:
         return (uid for resource in RUNS for uid in tuple(self._kinds[resource.plural].entries))
 
     def jobs_of(self, run_uid: str) -> tuple[Object, ...]:
-        """The Jobs whose controller is this run."""
-        return self._decode(JOBS, self._children.get(run_uid, ()))
+        """The Jobs whose controller is this run, and those that are gone while their pods still end."""
+        return self._decode(JOBS, self._children.get(run_uid, ())) + self._orphaned(self._run_pods.get(run_uid, ()))
 
     def pods_of(self, job_uid: str) -> tuple[Object, ...]:
         """The pods whose controller is this Job."""
@@ -154,12 +161,20 @@ class Cache:
         return frozenset(self._keys.get((namespace, key), ()))
 
     def jobs_with_key(self, namespace: str, key: str) -> tuple[Object, ...]:
-        """The Jobs that work on this key, also those whose run is gone."""
-        return self._decode(JOBS, self._job_keys.get((namespace, key), ()))
+        """The Jobs that work on this key, also those whose run is gone, or that are gone while their pods still end."""
+        jobs = self._decode(JOBS, self._job_keys.get((namespace, key), ()))
+        return jobs + self._orphaned(self._pod_keys.get((namespace, key), ()))
 
     def counts(self) -> Mapping[str, int]:
         """How many objects of each resource are known, by plural."""
         return {plural: len(kind.entries) for plural, kind in self._kinds.items()}
+
+    def _orphaned(self, pod_uids: Iterable[str]) -> tuple[Object, ...]:
+        """The Jobs that are gone of pods that still run."""
+        pods, jobs = self._kinds[PODS.plural].entries, self._kinds[JOBS.plural].entries
+        left = [pods[uid].decode() for uid in pod_uids if pods[uid].owner not in jobs]
+        gone = [job_of(pod) for pod in left if not is_over(pod)]
+        return tuple({job["metadata"]["uid"]: job for job in gone}.values())
 
     def _decode(self, resource: Resource, uids: Iterable[str]) -> tuple[Object, ...]:
         entries = self._kinds[resource.plural].entries
@@ -198,24 +213,29 @@ class Cache:
         if resource.plural in self._runs:
             claims = run_claims(document)
             progress = _take_progress(document)
+        if resource == PODS and (key := key_of(document)) is not None:
+            claims = Claims({key: "live"})
         return _Entry(
             metadata["uid"],
             metadata["namespace"],
             metadata["name"],
             version,
             next((owner["uid"] for owner in metadata.get("ownerReferences", ())), None),
+            run_of(document) if resource == PODS else None,
             claims,
             _encode(document),
             progress,
         )
 
     def _index(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> None:
-        keys = self._job_keys if resource == JOBS else self._keys
+        keys = {JOBS: self._job_keys, PODS: self._pod_keys}.get(resource, self._keys)
         for entry, note in ((before, _drop), (after, _put)):
             if entry is None:
                 continue
             if entry.owner is not None and resource.plural not in self._runs:
                 note(self._children, entry.owner, entry.uid)
+            if entry.run is not None:
+                note(self._run_pods, entry.run, entry.uid)
             for key in entry.claims.by_key:
                 note(keys, (entry.namespace, key), entry.uid)
 
@@ -237,7 +257,7 @@ class Cache:
         owner = entry.owner
         if resource == PODS:
             job = self._kinds[JOBS.plural].entries.get(owner or "")
-            owner = job.owner if job else None
+            owner = job.owner if job else entry.run
         return {owner} if owner and any(owner in self._kinds[plural].entries for plural in self._runs) else set()
 
 
