@@ -69,7 +69,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "admissionPolicy": {"enabled": True},
         "networkPolicy": {"apiServers": [{"cidr": "10.0.0.1/32", "port": 6443}, {"cidr": "fd00::1/128", "port": 443}]},
         "serviceAccount": {"annotations": {"example.com/role": "operator"}},
-        "resources": {"requests": {"cpu": 1, "memory": "1Gi"}},
+        "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
         "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "podLabels": {"team": "ml"},
         "podAnnotations": {"example.com/note": "yes"},
