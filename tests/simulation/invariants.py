@@ -16,7 +16,7 @@ from boresight_operator import api, names
 from boresight_operator.api import Object
 
 from .job_controller import condition, is_over
-from .workload import document_of
+from .workload import End, document_of
 from .registry import Change, controller_of, name_of, namespace_of, seconds_of, uid_of
 from .world import World
 
@@ -45,7 +45,7 @@ class Attempt:
     part: str
     key: str | None
     storage: str
-    devices: int
+    pods: int
 
 
 class Invariants:
@@ -58,6 +58,8 @@ class Invariants:
         """By the Job's UID."""
         self.numbers: dict[tuple[str, str, int, str], str] = {}
         """(run UID, stage, attempt, part) -> Job's UID: every one ever made."""
+        self.pods: dict[str, list[str]] = defaultdict(list)
+        """Job's UID -> UIDs of all pods it ever had."""
         self.excused: dict[str, set[str]] = defaultdict(set)
         """Run UID -> what users did to it that may undo finished stages."""
         self.removed_artifacts: set[tuple[str, str]] = set()
@@ -92,6 +94,8 @@ class Invariants:
             self._job_is_right(change)
         if change.resource == api.PODS and change.type == "ADDED":
             self._pod_is_alone(change.new)
+        if by_operator and (change.type == "DELETED" or _begins_to_end(change)):
+            self._only_our_own_is_deleted(change)
         if change.resource in api.RUNS and by_operator:
             self._status_is_true(change)
 
@@ -123,9 +127,22 @@ class Invariants:
         for other in self.world.registry.all(api.JOBS, made.namespace):
             if uid_of(other) != uid_of(job) and self._holds(other):
                 self._collide(made, self.attempts.get(uid_of(other)), "Job")
+        self._status_names_it(made, job)
         if made.key is not None:
             self._inputs_exist(made, job)
             self._is_not_done(made, job)
+
+    def _status_names_it(self, made: Attempt, job: Object) -> None:
+        """The status is written before anything exists."""
+        run = self.world.registry.by_uid.get(made.run_uid)
+        stages = run[1].get("status", {}).get("stages", ()) if run is not None else ()
+        named = [stage for stage in stages if stage["name"] == made.stage and stage.get("attempt") == made.number]
+        if run is not None and not named and not self.excused[made.run_uid]:
+            self._fail(f"Job {name_of(job)} was created, but no status names attempt {made.number} of {made.stage}")
+
+    def _only_our_own_is_deleted(self, change: Change) -> None:
+        if change.new["metadata"].get("labels", {}).get(names.RUN_UID_LABEL) is None:
+            self._fail(f"{change.actor} deleted {change.resource.kind} {name_of(change.new)}, which is somebody else's")
 
     def _attempt(self, job: Object) -> Attempt | None:
         labels = job["metadata"].get("labels", {})
@@ -145,7 +162,7 @@ class Invariants:
             labels.get(names.PART_LABEL, "work"),
             annotations.get(names.KEY_ANNOTATION),
             document.execution.storage,
-            int(annotations.get(names.DEVICES_ANNOTATION, 0)),
+            int(job["spec"]["completions"]),
         )
 
     def _document(self, job: Object) -> Stage | Prepare | None:
@@ -181,6 +198,8 @@ class Invariants:
 
     def _pod_is_alone(self, pod: Object) -> None:
         owner = controller_of(pod)
+        if owner is not None:
+            self.pods[owner["uid"]].append(uid_of(pod))
         made = self.attempts.get(owner["uid"]) if owner else None
         if made is None:
             return
@@ -222,6 +241,9 @@ class Invariants:
         for part in ("labels", "annotations", "finalizers", "ownerReferences"):
             if run["metadata"].get(part) != before["metadata"].get(part):
                 self._fail(f"{change.actor} changed metadata.{part} of {name_of(run)}")
+        seen, stored = run.get("status", {}).get("observedGeneration"), run["metadata"]["generation"]
+        if seen != stored:
+            self._fail(f"the status of {name_of(run)} was decided on generation {seen}, stored is {stored}")
         try:
             RunStatus.model_validate(run.get("status", {}))
         except ValueError as error:
@@ -245,6 +267,7 @@ class Invariants:
     def _attempt_goes_up(self, run: Object, before: Mapping[str, Any], stage: Mapping[str, Any]) -> None:
         """A number may be given up only as long as nothing was made under it."""
         old, new = before.get("attempt", 0), stage.get("attempt", 0)
+        new = max([new, *(entry["attempt"] for entry in stage.get("history", ()))])
         used = any((uid_of(run), stage["name"], old, part) in self.numbers for part in ("work", "merge"))
         if old > new and used and not self.excused[uid_of(run)]:
             self._fail(f"{name_of(run)}/{stage['name']}: attempt went from {old} to {new}")
@@ -275,6 +298,32 @@ class Invariants:
         if run["status"].get("observedGeneration") != run["metadata"]["generation"]:
             self._fail(f"{name_of(run)}: generation {run['metadata']['generation']} was not observed")
 
+    def budgets(self) -> None:
+        """What was charged is what really failed; what somebody else ended was free."""
+        for run in self.world.runs():
+            if self.excused[uid_of(run)] or self.removed_artifacts or self.world.kubelet.lost:
+                continue
+            for stage in run.get("status", {}).get("stages", ()):
+                self._charged_exactly(run, stage)
+        self.check()
+
+    def _charged_exactly(self, run: Object, stage: Mapping[str, Any]) -> None:
+        """The attempt that ends a stage for good may be charged or not; every other one is."""
+        real = Counter(self._charges(uid_of(run), stage["name"], stage.get("key")))
+        for budget, kind in BUDGETS.items():
+            counted, failed = stage.get(budget, 0), real[kind]
+            last = 1 if stage["state"] == "Failed" else 0
+            if stage["name"] != "prepare" and not failed - last <= counted <= failed:
+                self._fail(f"{name_of(run)}/{stage['name']}: {budget} is {counted}, but {failed} attempts failed so")
+
+    def _charges(self, run_uid: str, stage: str, key: str | None) -> Iterator[str]:
+        """What each attempt at this key cost, judged by how its pods really ended."""
+        for made in self.attempts.values():
+            if (made.run_uid, made.stage, made.key) == (run_uid, stage, key):
+                ends = [self.world.kubelet.ends[pod] for pod in self.pods[made.job_uid] if pod in self.world.kubelet.ends]
+                costs = {cost(end, shard=made.pods > 1) for end, told in ends if not told}
+                yield from sorted(costs - {None})[:1]  # type: ignore[type-var]
+
     def nothing_left(self) -> None:
         """After all runs were deleted: only artifacts stay."""
         for resource in (api.JOBS, api.PODS, api.CONFIG_MAPS, api.SERVICES, api.NETWORK_POLICIES):
@@ -285,6 +334,29 @@ class Invariants:
     def writes_by_kind(self) -> Counter[str]:
         """How often operators wrote what."""
         return Counter(f"{change.type} {change.resource.plural}" for change in self.world.writes)
+
+
+BUDGETS = {
+    "infrastructureRetries": "infrastructure",
+    "errorRetries": "error",
+    "outOfMemoryRetries": "memory",
+}
+
+
+def cost(end: End, *, shard: bool) -> str | None:
+    """The budget that an end by itself is charged to; None if it is none's (it worked, or no attempt follows it)."""
+    if end.exit_code == 0:
+        return None if shard or is_outcome(end.message) else "error"
+    if end.reason == "OOMKilled" or end.exit_code == 72:
+        return "memory"
+    if end.exit_code in {73, 74, 75}:
+        return "infrastructure"
+    return None if end.exit_code in {64, 65, 71, 76, 77} else "error"
+
+
+def is_outcome(message: str) -> bool:
+    """Whether a stage would be believed."""
+    return message.startswith('{"apiVersion"') and "f" * 64 not in message
 
 
 def stuck(run: Object) -> str | None:
@@ -305,6 +377,11 @@ def stuck(run: Object) -> str | None:
         return None
     shown = [(stage["name"], stage["state"], stage.get("reason"), stage.get("attempt")) for stage in stages]
     return json.dumps([succeeded.get("reason"), shown])
+
+
+def _begins_to_end(change: Change) -> bool:
+    metadata = change.old["metadata"] if change.old is not None else {}
+    return "deletionTimestamp" in change.new["metadata"] and "deletionTimestamp" not in metadata
 
 
 class _Errors(logging.Handler):

@@ -12,7 +12,7 @@ from boresight_operator import api
 from boresight_operator.api import Object
 
 from .controller import Lag
-from .job_controller import index_of, is_over, warn
+from .job_controller import condition, index_of, is_over, warn
 from .registry import Change, Registry, name_of, namespace_of, stamp, uid_of
 from .workload import ArtifactStore, Behaviour, End, Work, document_of
 
@@ -57,6 +57,8 @@ class Kubelet:
         """Secrets that pods name and that do not exist."""
         self.lost: set[str] = set()
         """Nodes that do not answer."""
+        self.ends: dict[str, tuple[End, bool]] = {}
+        """Pod's UID -> how its container ended, and whether it was told to (deleted, evicted, node trouble)."""
         self._node = 0
         registry.subscribers.append(self._on_change)
 
@@ -192,6 +194,8 @@ class Kubelet:
         pod = self._pod(life)
         life.cancel()
         life.done = True
+        told = "deletionTimestamp" in pod["metadata"] or condition(pod, "DisruptionTarget") is not None
+        self.ends[life.pod_uid] = (end, told or end.reason == "ContainerStatusUnknown")
         now = stamp(self.registry.now())
         state = {"exitCode": end.exit_code, "reason": end.reason, "message": end.message, "finishedAt": now}
         old = pod.get("status", {}).get("containerStatuses", [{}])[0].get("state", {})

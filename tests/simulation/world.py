@@ -125,6 +125,8 @@ class World:
         """(time, process, method, path) of every request but the elector's."""
         self.writes: list[Change] = []
         """Every stored change by an operator, but the Lease."""
+        self.on_request: Callable[[Process, Call], None] = lambda process, call: None
+        """Told of every request but the elector's, when it is sent."""
         self.call_sent: float | None = None
         """When the request that is being served was sent."""
         self.errors: list[str] = []
@@ -175,9 +177,9 @@ class World:
                 "pod_name": name,
                 "identity": identity,
                 "lease_namespace": SYSTEM,
-                "lease_seconds": 30,
-                "renew_seconds": 20,
-                "retry_seconds": 5,
+                "lease_seconds": 60,
+                "renew_seconds": 40,
+                "retry_seconds": 15,
                 "metrics_port": 0,
                 **self.settings,
             }
@@ -260,6 +262,7 @@ class World:
                     return
                 self.loop.call_later(0.001, self._serve_and_kill, wire, call, context=self.context)
                 return
+            self.context.run(self.on_request, self.processes[wire.name], call)
         latency = self.random.uniform(0, self.faults.latency)
         self.loop.call_later(latency, self._arrive, wire, call, context=self.context)
 
@@ -308,6 +311,9 @@ class World:
         self.kubelet.unschedulable = None
         self.kubelet.secrets_missing.clear()
         self.store.reachable = True
+        for node in sorted(self.kubelet.lost):
+            if self.registry.find(api.NODES, "", node) is not None:
+                self.kubelet.return_node(node)
         for process in self.alive():
             self.go_on(process)
             for stream in process.streams.values():
