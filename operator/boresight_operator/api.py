@@ -1,4 +1,4 @@
-"""The Kubernetes API as the rest of the operator sees it: plain dicts, few verbs. :mod:`.client` speaks it over HTTP."""
+"""The Kubernetes API as the rest of the operator sees it: plain dicts, few verbs. :mod:`.client` speaks it by HTTP."""
 
 from __future__ import annotations
 
@@ -126,5 +126,3 @@ class Api(Protocol):
     def server_now(self) -> float:
         """Seconds since the epoch by the API server's clock, from its ``Date`` headers and our monotonic clock."""
         ...
-
-

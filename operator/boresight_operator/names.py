@@ -41,7 +41,7 @@ MAX_OBJECT_NAME = 52
 
 
 def object_name(kind: str, run_name: str, run_uid: str, stage: str, what: str) -> str:
-    """``<run, cut>-<stage>-<8 hex>``: at most 52 characters, and its own for everything that differs in any argument."""
+    """``<run, cut>-<stage>-<8 hex>``: at most 52 characters; another one for any other argument."""
     digest = sha256_hex(canonical_json([kind, run_uid, stage, what]))[:8]
     tail = f"-{stage}-{digest}"
     head = run_name[: MAX_OBJECT_NAME - len(tail)].rstrip("-")
