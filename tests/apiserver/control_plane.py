@@ -181,10 +181,6 @@ class ControlPlane:
         """SIGKILL; :meth:`start_api_server` starts it again on the same port with the same data."""
         self._processes.pop("kube-apiserver").kill()
 
-    def memory_mib(self) -> dict[str, float]:
-        """Resident memory of each server."""
-        return {name: resident_mib(process.pid) for name, process in self._processes.items()}
-
     # -- starting ------------------------------------------------------------------------------------------------
 
     def _start(self, name: str, *arguments: str) -> Process:
@@ -269,6 +265,12 @@ def resident_mib(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     raise ValueError(f"process {pid} has no memory: it has ended")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _openssl(*arguments: str) -> None:

@@ -233,7 +233,11 @@ class Kubelet:
         """The outcome of a stage that went well. Publishes its artifact."""
         document = self.document(pod)
         if isinstance(document, Prepare):
-            return Outcome(status=OutcomeStatus.SUCCEEDED, stage="prepare", prepare=self._report(document))
+            return Outcome(
+                status=OutcomeStatus.SUCCEEDED,
+                stage="prepare",
+                prepare=prepare_report(document.manifest, document.pins, document.recipe, self.store),
+            )
         self.store.artifacts[document.key] = DIGEST
         artifact = PublishedArtifact(uri=f"{document.execution.storage}/artifacts/{document.key}", digest=DIGEST)
         results: tuple[SuiteResult, ...] = ()
@@ -246,17 +250,6 @@ class Kubelet:
             artifact=artifact,
             metrics=(Metric(name="loss", value="1.25"),),
             results=results,
-        )
-
-    def _report(self, document: Prepare) -> PrepareReport:
-        run = parse_manifest(document.manifest)
-        held = {pin.id: pin for pin in document.pins}
-        pins = {source.id: held.get(source.id) or _pin(source.id, source.uri) for source in sources(run)}
-        made = plan(run, pins, recipe=document.recipe)
-        return PrepareReport(
-            plan=made.digest,
-            pins=tuple(pins[source.id] for source in made.sources),
-            stages=tuple(self.store.finding(stage.name, stage.key or "") for stage in made.stages),
         )
 
     def play(self, run: Object, stage: str, *, count: int = 1) -> list[Object]:
@@ -282,6 +275,22 @@ class Kubelet:
                 self.end(pod, self.on_stop(pod))
             if meta.get("deletionGracePeriodSeconds") != 0:
                 self.client.delete(PODS, meta["namespace"], meta["name"], gracePeriodSeconds=0)
+
+
+def prepare_report(
+    manifest: Object, held: Iterable[Pin] = (), recipe: str | None = None, store: Store | None = None
+) -> PrepareReport:
+    """What ``prepare`` reports of a manifest whose sources are all there."""
+    run = parse_manifest(manifest)
+    known = {pin.id: pin for pin in held}
+    pins = {source.id: known.get(source.id) or _pin(source.id, source.uri) for source in sources(run)}
+    made = plan(run, pins, recipe=recipe)
+    store = store or Store()
+    return PrepareReport(
+        plan=made.digest,
+        pins=tuple(pins[source.id] for source in made.sources),
+        stages=tuple(store.finding(stage.name, stage.key or "") for stage in made.stages),
+    )
 
 
 def _pin(identity: str, uri: str) -> Pin:

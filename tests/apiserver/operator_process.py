@@ -14,7 +14,7 @@ import urllib3
 import yaml
 
 from .client import until
-from .control_plane import ControlPlane, Process, free_port, resident_mib
+from .control_plane import ControlPlane, Process, cpu_seconds, free_port
 from .identity import OWN_NAMESPACE
 
 PROGRAM = Path(sys.executable).parent / "boresight-operator"
@@ -153,11 +153,6 @@ class OperatorProcess:
         """SIGCONT."""
         self.process.send(signal.SIGCONT)
 
-    def memory_mib(self) -> float:
-        """Resident memory."""
-        return resident_mib(self.process.pid)
-
     def cpu_seconds(self) -> float:
-        """CPU time so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU time so far."""
+        return cpu_seconds(self.process.pid)

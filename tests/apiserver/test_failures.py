@@ -147,7 +147,7 @@ def test_the_rank_at_fault_is_named_and_not_those_that_lost_it(later: World) -> 
 
 
 def test_a_lost_outcome_is_looked_for_in_the_store(world: World) -> None:
-    """The Job and its pods are deleted by a hand right after the end: prepare finds the artifact, and nothing runs twice."""
+    """A hand deletes the Job right after its end: prepare finds the artifact, and nothing runs twice."""
     run = world.evaluation()
     world.play(run, "prepare")
     pod = world.start(run, "evaluation")

@@ -1,0 +1,258 @@
+"""The load of the operator's benchmark, a process: ``python -P bench/operator_load.py TASK`` with JSON on stdin.
+
+Tasks create runs and watch what the operator makes of them; nothing here knows how it does so. Times are of this
+process's monotonic clock, from one event it saw to another. The result is one JSON document on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+IN_FLIGHT = 32
+"""Requests at once."""
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is applied, and what has to come of it."""
+
+    runs: str
+    """Path of the collection of runs."""
+    children: str
+    """Path of the collection of what is made for a run: its Jobs."""
+    template: Object
+    """A run. ``{n}`` in any string is its number."""
+
+
+@dataclass
+class Cluster:
+    """The API server."""
+
+    session: aiohttp.ClientSession
+    url: str
+
+    async def send(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Object:
+        """The answer. Raises RuntimeError for 400 and more."""
+        data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": kind}
+        async with self.session.request(method, self.url + path, data=data, headers=headers) as answer:
+            text = await answer.read()
+            if answer.status >= 400:
+                raise RuntimeError(f"{method} {path}: {answer.status} {text[:300].decode(errors='replace')}")
+            found: Object = json.loads(text)
+            return found
+
+    async def apply(self, target: Target, number: int) -> Object:
+        """Server-side apply of a run."""
+        body = numbered(target.template, number)
+        path = f"{target.runs}/{body['metadata']['name']}?fieldManager=load&force=true"
+        return await self.send("PATCH", path, body, APPLY)
+
+    async def watch(self, path: str, seen: Callable[[str, Object, float], None], *, whole: bool = False) -> None:
+        """Call ``seen`` with every event from now on. Never returns."""
+        version = (await self.send("GET", f"{path}?limit=1"))["metadata"]["resourceVersion"]
+        headers = {} if whole else {"Accept": METADATA}
+        url = f"{self.url}{path}?watch=true&resourceVersion={version}"
+        async with self.session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(None)) as answer:
+            buffer = b""
+            async for part in answer.content.iter_any():
+                now = time.monotonic()
+                *lines, buffer = (buffer + part).split(b"\n")
+                for line in filter(None, lines):
+                    event = json.loads(line)
+                    seen(event["type"], event["object"], now)
+
+
+def numbered(value: Any, number: int) -> Any:
+    """``value`` with ``{n}`` replaced in every string."""
+    if isinstance(value, dict):
+        return {name: numbered(item, number) for name, item in value.items()}
+    if isinstance(value, list):
+        return [numbered(item, number) for item in value]
+    return value.replace("{n}", str(number)) if isinstance(value, str) else value
+
+
+async def at_once(work: Iterator[Awaitable[Any]]) -> None:
+    """Everything, ``IN_FLIGHT`` at a time."""
+
+    async def worker() -> None:
+        for each in work:
+            await each
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(worker())
+
+
+@dataclass
+class Firsts:
+    """When the first child of each run was seen."""
+
+    by_owner: dict[str, float] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def see(self, kind: str, child: Object, now: float) -> None:
+        """An event of the watch."""
+        if kind == "ADDED":
+            for owner in child["metadata"].get("ownerReferences", ()):
+                self.by_owner.setdefault(owner["uid"], now)
+                self.changed.set()
+
+    async def until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait for ``ready``. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not ready():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+async def burst(cluster: Cluster, target: Target, count: int, first: int = 0) -> Object:
+    """``count`` runs applied at once: how long until each has its child, from the first request on."""
+    firsts = Firsts()
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(cluster.watch(target.children, firsts.see))
+        await asyncio.sleep(0.5)
+        applied: dict[str, float] = {}
+
+        async def one(number: int) -> None:
+            stored = await cluster.apply(target, number)
+            applied[stored["metadata"]["uid"]] = time.monotonic()
+
+        started = time.monotonic()
+        await at_once(one(number) for number in range(first, first + count))
+        all_applied = time.monotonic()
+        await firsts.until(lambda: applied.keys() <= firsts.by_owner.keys(), 600)
+        watch.cancel()
+    last = max(firsts.by_owner[uid] for uid in applied)
+    waits = [firsts.by_owner[uid] - when for uid, when in applied.items()]
+    return {
+        "runs": count,
+        "seconds_to_all_jobs": round(last - started, 3),
+        "seconds_to_apply": round(all_applied - started, 3),
+        **percentiles(waits),
+    }
+
+
+async def single(cluster: Cluster, target: Target, count: int, pause: float, first: int = 0) -> Object:
+    """One run after the other: from the response of its apply to the watch event of its child."""
+    firsts, waits = Firsts(), []
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(cluster.watch(target.children, firsts.see))
+        await asyncio.sleep(0.5)
+        for number in range(first, first + count):
+            uid = (await cluster.apply(target, number))["metadata"]["uid"]
+            answered = time.monotonic()
+            await firsts.until(lambda uid=uid: uid in firsts.by_owner, 120)  # type: ignore[misc]
+            waits.append(firsts.by_owner[uid] - answered)
+            await asyncio.sleep(pause)
+        watch.cancel()
+    return {"runs": count, **percentiles(waits)}
+
+
+async def poke(cluster: Cluster, paths: list[str], each_seconds: float) -> Object:
+    """Change an annotation of every run in turn, for ever: each wakes the operator."""
+    number = 0
+    while True:
+        for path in paths:
+            number += 1
+            body = {"metadata": {"annotations": {"load/poked": str(number)}}}
+            await cluster.send("PATCH", path, body, MERGE)
+            await asyncio.sleep(each_seconds / len(paths))
+
+
+async def live(cluster: Cluster, target: Target, count: int, ends: Object, first: int = 0) -> Object:
+    """Bring ``count`` runs to where most of a run's time is spent: one stage done, the next one's pod running.
+
+    ``ends``: stage -> termination message with which its pods succeed; they are deleted then, as a node's garbage
+    collector would. The pods of any other stage run on. All runs have one message, since they differ in nothing that
+    enters a key.
+    """
+    running: set[str] = set()
+    changed = asyncio.Event()
+    names = target.runs.partition("/namespaces/")[2].partition("/")[0]
+    pods = f"/api/v1/namespaces/{names}/pods"
+    todo: asyncio.Queue[Object] = asyncio.Queue()
+
+    def see(kind: str, pod: Object, _: float) -> None:
+        if kind == "ADDED":
+            todo.put_nowait(pod)
+
+    async def play() -> None:
+        while True:
+            pod = await todo.get()
+            meta, path = pod["metadata"], f"{pods}/{pod['metadata']['name']}"
+            binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]}}
+            target_node = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
+            await cluster.send("POST", f"{path}/binding", {**binding, "target": target_node})
+            message = ends.get(meta["labels"]["boresight.dev/stage"])
+            await cluster.send("PATCH", f"{path}/status", {"status": pod_status(pod, message)}, MERGE)
+            if message is None:
+                running.add(meta["ownerReferences"][0]["uid"])
+                changed.set()
+            else:
+                await cluster.send("DELETE", path, {"gracePeriodSeconds": 0})
+
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(cluster.watch(pods, see, whole=True))]
+        tasks += [group.create_task(play()) for _ in range(IN_FLIGHT)]
+        await asyncio.sleep(0.5)
+        await at_once(cluster.apply(target, number) for number in range(first, first + count))
+        async with asyncio.timeout(1800):
+            while len(running) < count:
+                changed.clear()
+                await changed.wait()
+        for task in tasks:
+            task.cancel()
+    return {"runs": count, "seconds": round(time.monotonic() - started, 1)}
+
+
+def pod_status(pod: Object, message: str | None) -> Object:
+    """Of a pod that runs, or (with its termination message) has succeeded."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    container = {"name": pod["spec"]["containers"][0]["name"], "image": "", "imageID": "", "restartCount": 0}
+    if message is None:
+        state, phase = {"running": {"startedAt": now}}, "Running"
+    else:
+        ended = {"exitCode": 0, "reason": "Completed", "message": message, "startedAt": now, "finishedAt": now}
+        state, phase = {"terminated": ended}, "Succeeded"
+    status = {**container, "ready": message is None, "started": message is None, "state": state}
+    return {"phase": phase, "podIP": "127.0.0.1", "startTime": now, "containerStatuses": [status]}
+
+
+def percentiles(waits: list[float]) -> Object:
+    """Median and 99th percentile, in seconds."""
+    cuts = statistics.quantiles(waits, n=100, method="inclusive")
+    return {"p50_seconds": round(cuts[49], 4), "p99_seconds": round(cuts[98], 4), "max_seconds": round(max(waits), 4)}
+
+
+TASKS: dict[str, Callable[..., Awaitable[Object]]] = {"burst": burst, "single": single, "poke": poke, "live": live}
+
+
+async def run(task: str, order: Object) -> Object:
+    """Do what ``order`` says: ``url``, ``ca``, ``token``, and the task's own arguments."""
+    context = ssl.create_default_context(cafile=order.pop("ca"))
+    connector = aiohttp.TCPConnector(ssl=context, limit=2 * IN_FLIGHT)
+    headers = {"Authorization": f"Bearer {order.pop('token')}"}
+    if "target" in order:
+        order["target"] = Target(**order["target"])
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        return await TASKS[task](Cluster(session, order.pop("url")), **order)
+
+
+if __name__ == "__main__":
+    json.dump(asyncio.run(run(sys.argv[1], json.load(sys.stdin))), sys.stdout)
