@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from boresight_api.artifact import ArtifactManifest
 from boresight_api.enums import SuiteName
 from boresight_api.execution import Execution, RunReference, Stage, StagePart
 from boresight_api.outcome import ExitCode, FailureClass, Outcome, StageFailure
-from boresight_api.stages import AnyConfig, ModelInput, NamedModel, Sampling, stage_key
+from boresight_api.stages import AnyConfig, EvaluateConfig, ModelInput, NamedModel, Sampling, stage_key
 from boresight_trainer import stage as stages
 from boresight_trainer.evaluation import models as evaluation_models
 from boresight_trainer.main import INDEX_VARIABLE, run_stage
@@ -60,7 +63,7 @@ def a_synthesis(folder: Path) -> AnyConfig:
     )
 
 
-def an_eval(folder: Path) -> AnyConfig:
+def an_eval(folder: Path) -> EvaluateConfig:
     """Answers, critiques, likelihoods, and a judge: every kind of batch."""
     constraints = [{"kind": "no_commas"}]
     data = write_rows(
@@ -74,7 +77,7 @@ def an_eval(folder: Path) -> AnyConfig:
                 "critique": "Good: it has no commas.",
                 "advice": "Keep it as it is.",
             }
-            for i in range(7)
+            for i in range(5)
         ],
     )
     return an_evaluation(
@@ -177,10 +180,8 @@ def test_eight_processes_and_a_merge_publish_what_one_process_does(
     assert len(files(merged)) > 1
 
 
-@pytest.mark.parametrize("name", MAKE)
-def test_a_merge_without_a_batch_says_which(name: str, tmp_path: Path) -> None:
-    config = MAKE[name](tmp_path / "data" if name == "synthesis" else tmp_path)
-    runs = Runs(tmp_path / "many", name, config)
+def test_a_merge_without_a_batch_says_which(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "many", "synthesis", a_synthesis(tmp_path / "data"))
     runs.folder.mkdir()
     runs.shards(2)
     lost = min(runs.store.checkpoints(runs.key).glob("*/*.jsonl"))
@@ -209,6 +210,45 @@ def test_another_number_of_processes_goes_on_with_the_same_batches(tmp_path: Pat
     assert list(runs.store.checkpoints(runs.key).glob("*-2/*.jsonl")) == []
     assert made
     runs.run(attempt=3)
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[bytes]]]:
+    """URL of a judge behind an endpoint that prefers whatever comes first, and what it was asked."""
+    questions: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            questions.append(self.rfile.read(int(self.headers["Content-Length"])))
+            reply = json.dumps({"choices": [{"message": {"content": "A"}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1", questions
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_judge_behind_an_endpoint_is_asked_by_the_merge_alone(tmp_path: Path, asked: tuple[str, list[bytes]]) -> None:
+    url, questions = asked
+    judged = an_eval(tmp_path)
+    endpoint = {"judge": None, "judge_endpoint": url, "judge_model": "judge"}
+    suites = (judged.suites[1], judged.suites[2].model_copy(update=endpoint))
+    runs = Runs(tmp_path / "many", "evaluation", judged.model_copy(update={"suites": suites}))
+    runs.folder.mkdir()
+    runs.shards(2)
+    assert questions == []
+    manifest = runs.run(part=StagePart.MERGE, shards=2, attempt=2)
+    assert questions != []
+    assert "samples_Pairwise.jsonl" in files(manifest)
 
 
 def test_a_shard_of_a_published_stage_adopts_it(tmp_path: Path) -> None:

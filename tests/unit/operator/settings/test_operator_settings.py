@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,6 +170,21 @@ def test_a_variable_that_says_nothing_is_a_fault(load, variables: dict[str, str]
     with pytest.raises(SettingsError) as found:
         load(**variables)
     assert str(found.value).startswith(message)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    """A number says its unit: in the docstring, or by what it counts."""
+    tree = ast.parse(inspect.getsource(sys.modules[Settings.__module__]))
+    for holder in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for field, text in zip(holder.body, [*holder.body[1:], ast.Pass()], strict=True):
+            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+                continue
+            name = field.target.id
+            if name.startswith("_"):
+                continue
+            said = text.value.value if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) else None
+            assert isinstance(said, str), f"{holder.name}.{name} has no docstring"
+            assert not name.endswith("_seconds") or "econds" in said, f"{holder.name}.{name}: {said}"
 
 
 def test_a_service_of_our_name_is_no_setting(load) -> None:  # type: ignore[no-untyped-def]
