@@ -4,7 +4,7 @@
     python -P bench/operator_bench.py --quick  a twentieth of the load, to see that it runs; writes nothing
     python -P bench/operator_bench.py --only idle --only peer   single parts; only prints
 
-The load is a process of its own (``operator_load.py``), and so is every server. Each part has fresh servers. The peer is
+Load is a process of its own (``operator_load.py``), and so is every server. Each part has fresh servers. The peer is
 kubeflow trainer v2.0.0's controller manager under the same load on the same servers (``operator_peer.py``).
 """
 

@@ -160,7 +160,7 @@ class Client:
             answer.close()
 
 
-def until(look: Callable[[], Found | None], what: str, *, seconds: float = 10, every: float = 0.05) -> Found:
+def until(look: Callable[[], Found | None], what: str, *, seconds: float = 20, every: float = 0.05) -> Found:
     """The first true result of ``look``. Raises AssertionError that says what did not come."""
     end = time.monotonic() + seconds
     while True:

@@ -119,7 +119,7 @@ class Kubelet:
         return sorted(found, key=lambda pod: (int(pod["metadata"]["labels"][ATTEMPT_LABEL]), pod["metadata"]["name"]))
 
     def await_pods(
-        self, run: Object, stage: str, *, count: int = 1, attempt: int | None = None, seconds: float = 15
+        self, run: Object, stage: str, *, count: int = 1, attempt: int | None = None, seconds: float = 30
     ) -> list[Object]:
         """Pods of a stage that have not ended, once there are ``count``."""
 

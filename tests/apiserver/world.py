@@ -79,7 +79,7 @@ class World:
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
-    def await_run(self, run: Object, look: Callable[[Object], Any], what: str, *, seconds: float = 15) -> Object:
+    def await_run(self, run: Object, look: Callable[[Object], Any], what: str, *, seconds: float = 30) -> Object:
         """The run, once ``look`` is true of it. Raises AssertionError with its status."""
         last: list[Object] = [run]
 
@@ -101,7 +101,7 @@ class World:
         *,
         reason: str | None = None,
         attempt: int | None = None,
-        seconds: float = 15,
+        seconds: float = 30,
     ) -> Object:
         """The stage's status, once it is in ``state``."""
 
@@ -117,7 +117,7 @@ class World:
         return stage_of(self.await_run(run, look, what, seconds=seconds), name)
 
     def await_condition(
-        self, run: Object, kind: str, status: str, *, reason: str | None = None, seconds: float = 15
+        self, run: Object, kind: str, status: str, *, reason: str | None = None, seconds: float = 30
     ) -> Object:
         """The condition, once it is so."""
 
