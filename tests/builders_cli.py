@@ -27,7 +27,8 @@ from boresight_api.outcome import (
     exit_code_of,
 )
 from boresight_api.plan import plan, sources
-from boresight_trainer.store.file import FileStore, describe_files
+from boresight_trainer.store.base import describe_files
+from boresight_trainer.store.file import FileStore
 from boresight_trainer.store.pins import pin
 
 KINDS = {

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from boresight_api.artifact import ArtifactKind, ArtifactManifest
-from boresight_trainer.store.file import FileStore, Published, describe_files
+from boresight_trainer.store.base import Published, Store, describe_files
+from boresight_trainer.store.file import FileStore
 
 KEY = "a" * 64
 OTHER_KEY = "b" * 64
@@ -38,7 +39,7 @@ def write_files(folder: Path, files: dict[str, str]) -> None:
         (folder / name).write_text(content, encoding="utf-8")
 
 
-def publish(store: FileStore, key: str = KEY, files: dict[str, str] | None = None, **manifest: Any) -> Published:
+def publish(store: Store, key: str = KEY, files: dict[str, str] | None = None, **manifest: Any) -> Published:
     """Publish an artifact with ``files`` (name -> content)."""
     with store.staging(key) as folder:
         write_files(folder, files if files is not None else {"weights.bin": "weights", "deep/er.json": "{}"})

@@ -17,8 +17,8 @@ from boresight_api.outcome import ExitCode, FailureClass, Outcome, StageFailure,
 from pydantic import ValidationError
 
 from . import stage as stages
-from .store.file import FileStore
 from .store.inputs import Inputs
+from .store.open import open_library
 from .store.trust import trust_own_authorities
 from .telemetry.logs import set_up as set_up_logs
 from .telemetry.progress import Progress
@@ -124,7 +124,7 @@ def _attempt(stage: Stage) -> Outcome:
     try:
         trust_own_authorities()
         with ExitStack() as resources:
-            store = FileStore(execution.storage)
+            library = open_library(execution)
             progress = Progress(
                 stage=stage.name,
                 key=stage.key,
@@ -136,7 +136,12 @@ def _attempt(stage: Stage) -> Outcome:
 
                 resources.enter_context(serve(progress, execution.progress_port))
             return stages.run(
-                stage, store=store, inputs=Inputs(store), progress=progress, stop=stop, shard=_shard(execution)
+                stage,
+                store=library.own,
+                inputs=Inputs(library),
+                progress=progress,
+                stop=stop,
+                shard=_shard(execution),
             )
     except StageFailure as failure:
         return stages.failed(stage.name, stage.key, failure)

@@ -29,7 +29,7 @@ from boresight_api.outcome import (
 )
 from boresight_api.stages import inputs_of, stage_key
 
-from .store.file import FileStore, describe_files
+from .store.base import Artifacts, Store, describe_files
 from .store.inputs import Inputs
 from .telemetry.progress import METRICS_NAME, Progress
 from .telemetry.stop import StopFlag
@@ -52,7 +52,7 @@ class StageContext:
     """Everything a recipe may touch."""
 
     stage: Stage
-    store: FileStore
+    store: Store
     inputs: Inputs
     output: Path
     """Private folder; what lies here when the recipe returns becomes the artifact."""
@@ -78,9 +78,7 @@ class StageResult:
     sources: tuple[SourceRecord, ...] = ()
 
 
-def run(
-    stage: Stage, *, store: FileStore, inputs: Inputs, progress: Progress, stop: StopFlag, shard: int = 0
-) -> Outcome:
+def run(stage: Stage, *, store: Store, inputs: Inputs, progress: Progress, stop: StopFlag, shard: int = 0) -> Outcome:
     """Do ``stage``, or adopt its artifact if somebody has published it already.
 
     A shard of it ends without an artifact: the merge publishes what all shards made. Raises :class:`StageFailure` for
@@ -92,11 +90,12 @@ def run(
         log.info("artifact %s exists already; nothing to do", stage.key)
         return _outcome(stage, PublishedArtifact(uri=store.artifact_uri(stage.key), digest=finished.digest()), finished)
     started = time.monotonic()
-    parents = tuple(_parents(stage, store))
-    checkpoints = store.checkpoints(stage.key)
-    own = checkpoints / f"{stage.run.uid[:8]}-{stage.execution.attempt}"
-    previous = sorted((p for p in checkpoints.glob("*") if p != own), key=lambda p: p.stat().st_mtime, reverse=True)
-    with store.staging(stage.key) as output:
+    parents = tuple(_parents(stage, inputs.artifacts))
+    run_name, number, shared = stage.run.uid[:8], stage.execution.attempt, stage.execution.part is StagePart.SHARD
+    with (
+        store.staging(stage.key) as output,
+        store.attempt(stage.key, run_name, number, shared=shared) as attempt,
+    ):
         progress.metrics_path = output / METRICS_NAME
         context = StageContext(
             stage=stage,
@@ -105,13 +104,13 @@ def run(
             output=output,
             progress=progress,
             stop=stop,
-            checkpoint_folder=own,
-            previous_checkpoints=tuple(previous),
+            checkpoint_folder=attempt.own,
+            previous_checkpoints=attempt.previous,
             shard=shard,
         )
         recipe = import_module(RECIPES[stage.config.recipe])
         result: StageResult = recipe.run(context, stage.config)
-        if stage.execution.part is StagePart.SHARD:
+        if shared:
             return Outcome(status=OutcomeStatus.SUCCEEDED, stage=stage.name, key=stage.key)
         manifest = ArtifactManifest(
             kind=result.kind,
@@ -128,7 +127,7 @@ def run(
             wall_seconds=round(time.monotonic() - started),
         )
         published = store.publish(stage.key, output, manifest)
-    store.discard_checkpoints(stage.key, stage.run.uid[:8])
+        attempt.discard()
     if published.adopted:
         log.info("another run published %s first; its artifact is adopted", stage.key)
     winner = store.manifest(stage.key)
@@ -181,15 +180,15 @@ def _check_part(stage: Stage) -> None:
         )
 
 
-def _parents(stage: Stage, store: FileStore) -> Iterator[Parent]:
+def _parents(stage: Stage, artifacts: Artifacts) -> Iterator[Parent]:
     for role, value in inputs_of(stage.config):
         if value.key is None:
             continue
-        digest = store.digest(value.key)
+        digest = artifacts.digest(value.key)
         if digest is None:
             raise StageFailure(
                 FailureClass.MISSING_INPUT,
-                f"{role}: artifact {value.key} is not in {store.uri}; run the stage that makes it again",
+                f"{role}: artifact {value.key} is not in {artifacts.uri}; run the stage that makes it again",
             )
         yield Parent(name=role, key=value.key, digest=digest)
 

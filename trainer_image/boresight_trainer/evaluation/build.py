@@ -128,7 +128,7 @@ def _pairwise(
         entry.name,
         prompts,
         make_judge=lambda bench: _judge(context, bench, entry),
-        contestants=() if judge is None else related_models(context.store, judge, models),
+        contestants=() if judge is None else related_models(context.inputs.artifacts, judge, models),
     )
 
 

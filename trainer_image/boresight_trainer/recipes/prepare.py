@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,10 @@ from pydantic import ValidationError
 from ..data import mixture
 from ..data.uses import Use
 from ..models.chat import ChatTokenizer
+from ..store.base import Artifacts, Store, StoredFile
 from ..store.digests import DigestCache
-from ..store.file import FileStore
 from ..store.inputs import Inputs
+from ..store.open import open_library
 from ..store.pins import pin
 from ..store.references import write_refs
 from ..store.trust import trust_own_authorities
@@ -99,14 +101,15 @@ def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
 
     Raises :class:`StageFailure` for the first thing that would make a later stage fail.
     """
-    store = FileStore(document.execution.storage)
+    library = open_library(document.execution, cache=cache)
+    store = library.own
     store.probe()
     run, wanted = _parsed(document.manifest)
     held = {earlier.id: earlier for earlier in document.pins}
     digests = DigestCache(cache)
-    pins = {source.id: _pin(source, held.get(source.id), store, digests) for source in wanted}
+    pins = {source.id: _pin(source, held.get(source.id), library, digests) for source in wanted}
     made = plan(run, pins, recipe=document.recipe)
-    inputs = Inputs(store, cache)
+    inputs = Inputs(library, cache)
     _check_models(made, inputs)
     rows = _check_data(made, inputs)
     pins = {identity: _with_rows(found, rows) for identity, found in pins.items()}
@@ -149,12 +152,12 @@ def _parsed(manifest: Mapping[str, Any]) -> tuple[Run, Sequence[Source]]:
 # -- sources ---------------------------------------------------------------------------------------------------------
 
 
-def _pin(source: Source, held: Pin | None, store: FileStore, digests: DigestCache) -> Pin:
+def _pin(source: Source, held: Pin | None, artifacts: Artifacts, digests: DigestCache) -> Pin:
     """The pin of a source; what the manifest or an earlier pin says must still be true."""
     if held is not None and held.key is not None:
         return held  # a tag is resolved once, like a revision
     revision = source.revision if held is None or held.revision is None else held.revision
-    found = pin(source.uri, revision=revision, files=source.files, store=store, cache=digests)
+    found = pin(source.uri, revision=revision, files=source.files, store=artifacts, cache=digests)
     found = found.model_copy(update={"id": source.id})
     for says, expected in (("the manifest", source.digest), ("the first plan", held.digest if held else None)):
         if expected is not None and found.digest is not None and found.digest != expected:
@@ -252,32 +255,47 @@ def _load(stage: str, read: DataRead, inputs: Inputs) -> mixture.Rows[Any]:
 # -- the store -------------------------------------------------------------------------------------------------------
 
 
-def _finding(store: FileStore, name: str, key: str, run: str) -> StageFinding:
+def _finding(store: Store, name: str, key: str, run: str) -> StageFinding:
     """What the store has for a stage. Reads manifests only: content is verified by the stage that uses it."""
-    folder = store.root / "checkpoints" / key
-    attempts = sorted(p for p in folder.glob("*-*") if p.is_dir()) if folder.is_dir() else []
-    own = [int(number) for p in attempts if (number := p.name.removeprefix(f"{run[:8]}-")).isdigit()]
+    files = [CheckpointFile.parse(file) for file in store.checkpoint_files(key)]
+    own = [int(number) for f in files if (number := f.attempt.removeprefix(f"{run[:8]}-")).isdigit()]
     attempt = max(own, default=None)
     if store.finished(key) is not None:
         return StageFinding(name=name, state=StageState.PRESENT, digest=store.digest(key), attempt=attempt)
-    step = _newest_step(attempts)
+    step = _newest_step(store, files)
     state = StageState.MISSING if step is None else StageState.CHECKPOINT
     return StageFinding(name=name, state=state, step=step, attempt=attempt)
 
 
-def _newest_step(attempts: Sequence[Path]) -> int | None:
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A file that an attempt kept: ``checkpoints/<key>/<attempt>/<path>``."""
+
+    name: str
+    attempt: str
+    path: str
+
+    @classmethod
+    def parse(cls, file: StoredFile) -> CheckpointFile:
+        """From its name in the store."""
+        _, _, attempt, path = file.name.split("/", 3)
+        return cls(file.name, attempt, path)
+
+
+def _newest_step(store: Store, files: Sequence[CheckpointFile]) -> int | None:
     """Completed optimizer steps of the newest complete checkpoint, or the number of finished generation batches."""
-    steps = [step for attempt in attempts for state in attempt.glob("step-*/state.json") if (step := _step(state))]
-    batches = {batch.name for attempt in attempts for batch in attempt.glob("*.jsonl")}
+    states = [file for file in files if fnmatchcase(file.path, "step-*/state.json")]
+    steps = [step for state in states if (step := _step(state.name, store.read(state.name))) is not None]
+    batches = {file.path for file in files if "/" not in file.path and file.path.endswith(".jsonl")}
     return max(steps, default=len(batches) or None)
 
 
-def _step(state: Path) -> int | None:
+def _step(name: str, state: bytes | None) -> int | None:
     """None for a checkpoint that a power cut tore: the stage passes over it, too."""
     try:
-        return int(json.loads(state.read_text(encoding="utf-8"))["step"])
+        return int(json.loads(state or b"")["step"])
     except (ValueError, KeyError, TypeError):
-        log.warning("%s is damaged and passed over", state)
+        log.warning("%s is damaged and passed over", name)
         return None
 
 

@@ -7,45 +7,26 @@ ENOTEMPTY), so of several publishers of one key exactly one wins and the others 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from boresight_api.artifact import MANIFEST_NAME, ArtifactFile, ArtifactManifest
+from boresight_api.artifact import MANIFEST_NAME, ArtifactManifest
 from boresight_api.outcome import FailureClass, PublishedArtifact, StageFailure
-from pydantic import ValidationError
 
-from .digests import file_digest
+from .base import Attempt, Published, Store, StoredFile, check_complete, check_file
 from .errors import storage_errors
 from .flush import flush_entry, flush_folder
-from .layout import ARTIFACTS, CACHE, CHECKPOINTS, STAGING, checked_name, file_path, is_key
+from .layout import ARTIFACTS, CACHE, CHECKPOINTS, STAGING, checked_key, checked_name, file_path, is_key
 
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 
 
-@dataclass(frozen=True)
-class Published:
-    """The artifact that a key has now, and whether somebody else had published it first."""
-
-    artifact: PublishedArtifact
-    adopted: bool
-
-
-def describe_files(folder: Path) -> tuple[ArtifactFile, ...]:
-    """Every file below ``folder`` with size and digest, as a manifest lists them."""
-    with storage_errors("read the stage's output", folder):
-        return tuple(
-            ArtifactFile(path=name, size=(folder / name).stat().st_size, digest=file_digest(folder / name))
-            for name in _file_names(folder)
-        )
-
-
-class FileStore:
+class FileStore(Store):
     """Artifacts, checkpoints and caches below one folder.
 
     Every method raises :class:`StageFailure` (Infrastructure) when the file system refuses.
@@ -57,96 +38,62 @@ class FileStore:
         self.uri = self.root.as_uri()
         self._verified: set[str] = set()
 
+    # -- documents ---------------------------------------------------------------------------------------------------
+
+    def place(self, name: str) -> str:
+        """The path of ``name``."""
+        return str(self.root / name)
+
+    def read(self, name: str) -> bytes | None:
+        """A small document, or None if there is none."""
+        path = self.root / name
+        with storage_errors("read", path):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Under a temporary name first, flushed, then renamed."""
+        path = self.root / name
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        with storage_errors("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(temporary, content)
+            temporary.replace(path)
+
+    def files(self, prefix: str) -> Iterator[StoredFile]:
+        """By name, unfinished files (whose names start with a dot) included."""
+        folder = self.root / prefix
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
+        with storage_errors("list", folder):
+            for parent, folders, names in os.walk(folder, onerror=refuse):
+                folders.sort()
+                for name in sorted(names):
+                    path = Path(parent) / name
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        stat = path.stat()
+                        yield StoredFile(path.relative_to(self.root).as_posix(), stat.st_size, stat.st_mtime)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Folders that become empty go, too."""
+        for name in names:
+            path = self.root / name
+            with storage_errors("remove", path):
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # not empty: something else lies there
+                    for folder in list(path.parents)[: len(Path(name).parts) - 2]:
+                        folder.rmdir()
+
     # -- artifacts ---------------------------------------------------------------------------------------------------
 
     def path(self, key: str) -> Path:
         """Where the artifact of ``key`` lies or would lie."""
-        if not is_key(key):
-            raise StageFailure(FailureClass.INVALID_CONFIG, f'found "{key}", expected a key: 64 hexadecimal digits')
-        return self.root / ARTIFACTS / key
-
-    def artifact_uri(self, key: str) -> str:
-        """The URI of :meth:`path`."""
-        return self.path(key).as_uri()
-
-    def manifest(self, key: str) -> ArtifactManifest | None:
-        """The manifest of ``key``, or None if there is no artifact: no manifest, no artifact.
-
-        Raises :class:`StageFailure` (MissingInput) if there is one that cannot be understood.
-        """
-        content = self._manifest_bytes(key)
-        if content is None:
-            return None
-        try:
-            manifest = ArtifactManifest.model_validate_json(content)
-        except ValidationError as error:
-            raise StageFailure(
-                FailureClass.MISSING_INPUT,
-                f"{self.path(key) / MANIFEST_NAME}: found a manifest that this version cannot read "
-                f"({error.errors()[0]['msg']}); remove the folder to make the artifact again",
-            ) from error
-        if manifest.key != key:
-            raise StageFailure(
-                FailureClass.MISSING_INPUT,
-                f"{self.path(key) / MANIFEST_NAME}: found the manifest of {manifest.key}; the folder was copied or "
-                "renamed: remove it to make the artifact again",
-            )
-        return manifest
-
-    def finished(self, key: str) -> ArtifactManifest | None:
-        """As :meth:`manifest`, for work that is adopted: its parents, as far as they are here, must be those it read.
-
-        Raises :class:`StageFailure` (MissingInput) naming the parent that is another one now.
-        """
-        manifest = self.manifest(key)
-        for parent in manifest.parents if manifest is not None else ():
-            found = self.digest(parent.key)
-            if found is not None and found != parent.digest:
-                raise StageFailure(
-                    FailureClass.MISSING_INPUT,
-                    f"artifact {key}: its {parent.name}, artifact {parent.key}: found {found}, expected "
-                    f"{parent.digest}, which it was made from: the parent was made again meanwhile; remove the folder "
-                    f"{self.path(key)} to compute the artifact anew",
-                )
-        return manifest
-
-    def digest(self, key: str) -> str | None:
-        """``sha256:`` of ``manifest.json`` as it lies in the store, or None if there is no artifact."""
-        content = self._manifest_bytes(key)
-        return None if content is None else "sha256:" + hashlib.sha256(content).hexdigest()
-
-    def open(self, key: str) -> Path:
-        """The folder of a finished artifact, every file checked against the manifest (once for each store object).
-
-        Raises :class:`StageFailure` (MissingInput) if there is none or a file differs.
-        """
-        if key not in self._verified:
-            self.verify(key)
-        return self.path(key)
-
-    def verify(self, key: str) -> ArtifactManifest:
-        """Read every file of an artifact and compare size and SHA-256 with its manifest.
-
-        Raises :class:`StageFailure` (MissingInput) naming the first file that differs, what was found and expected.
-        """
-        manifest = self.manifest(key)
-        folder = self.path(key)
-        if manifest is None:
-            raise StageFailure(
-                FailureClass.MISSING_INPUT,
-                f"artifact {key} is not in {self.uri}: run the stage that makes it, or name the store that has it",
-            )
-        for file in manifest.files:
-            self._check_file(folder, file)
-        self._verified.add(key)
-        return manifest
-
-    def artifacts(self) -> Iterator[tuple[str, ArtifactManifest]]:
-        """Key and manifest of every finished artifact, by key."""
-        for key in self.keys():
-            manifest = self.manifest(key)
-            if manifest is not None:
-                yield key, manifest
+        return self.root / ARTIFACTS / checked_key(key)
 
     def keys(self) -> list[str]:
         """Keys of finished artifacts, sorted."""
@@ -155,6 +102,31 @@ class FileStore:
             if not folder.exists():
                 return []
             return sorted(p.name for p in folder.iterdir() if is_key(p.name) and (p / MANIFEST_NAME).is_file())
+
+    def open(self, key: str) -> Path:
+        """The artifact's own folder, every file checked against the manifest (once for each store object)."""
+        if key not in self._verified:
+            self.verify(key)
+        return self.path(key)
+
+    def file(self, key: str, path: str) -> Path:
+        """One file in the artifact's own folder."""
+        manifest = self.existing(key)
+        (file,) = (file for file in manifest.files if file.path == path)
+        check_file(self.path(key), file, key, str(self.path(key)))
+        return self.path(key) / path
+
+    def verify(self, key: str) -> ArtifactManifest:
+        """Read every file of an artifact and compare size and SHA-256 with its manifest."""
+        manifest = self.existing(key)
+        for file in manifest.files:
+            check_file(self.path(key), file, key, str(self.path(key)))
+        self._verified.add(key)
+        return manifest
+
+    def names_of(self, manifest: ArtifactManifest) -> dict[str, str]:
+        """They lie beside the manifest, under their own paths."""
+        return {file.path: f"{ARTIFACTS}/{manifest.key}/{file.path}" for file in manifest.files}
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -178,7 +150,7 @@ class FileStore:
         target = self.path(key)
         if manifest.key != key or folder.parent != self.root / STAGING:
             raise ValueError(f"publish({key}): found the manifest of {manifest.key} in {folder}")
-        _check_complete(folder, manifest)
+        check_complete(folder, manifest)
         with storage_errors("write the artifact", folder):
             _write(folder / MANIFEST_NAME, manifest.to_bytes())
             flush_folder(folder)
@@ -218,16 +190,26 @@ class FileStore:
 
     # -- beside artifacts --------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def attempt(self, key: str, run: str, number: int, *, shared: bool = False) -> Iterator[Attempt]:  # noqa: ARG002
+        """They lie in the store itself; nothing is copied."""
+        folder = self.checkpoints(key)
+        own = folder / f"{checked_name(run, 'run UID')}-{number}"
+        with storage_errors("list checkpoints", folder):
+            others = [path for path in folder.glob("*") if path != own]
+            previous = sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+        yield _Attempt(own, tuple(previous), self, key, run)
+
     def checkpoints(self, key: str) -> Path:
         """The folder of a stage's checkpoints: ``<run UID, 8 letters>-<attempt>/`` each."""
-        folder = self.root / CHECKPOINTS / self.path(key).name
+        folder = self.root / CHECKPOINTS / checked_key(key)
         with storage_errors("make the checkpoints' folder", folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def discard_checkpoints(self, key: str, run: str) -> None:
         """Remove the checkpoints that attempts of ``run`` (first 8 letters of its UID) left for a published stage."""
-        folder = self.root / CHECKPOINTS / self.path(key).name
+        folder = self.root / CHECKPOINTS / checked_key(key)
         with storage_errors("remove checkpoints", folder):
             for attempt in folder.glob(f"{checked_name(run, 'run UID')}-*"):
                 shutil.rmtree(attempt)
@@ -241,29 +223,19 @@ class FileStore:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _manifest_bytes(self, key: str) -> bytes | None:
-        path = self.path(key) / MANIFEST_NAME
-        with storage_errors("read a manifest", path):
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                return None
+@dataclass(frozen=True)
+class _Attempt:
+    """An attempt whose folders lie in the store."""
 
-    def _check_file(self, folder: Path, file: ArtifactFile) -> None:
-        path = folder / file.path
-        with storage_errors("read an artifact's file", path):
-            size = path.stat().st_size if path.is_file() else None
-            if size == file.size and (digest := file_digest(path)) == file.digest:
-                return
-        found = "no file" if size is None else f"{size} bytes" if size != file.size else digest
-        expected = f"{file.size} bytes" if size != file.size else file.digest
-        raise StageFailure(
-            FailureClass.MISSING_INPUT,
-            f"artifact {folder.name}: {file.path}: found {found}, expected {expected}: the artifact is corrupted; "
-            f"remove {folder} to make it again",
-        )
+    own: Path
+    previous: tuple[Path, ...]
+    store: FileStore
+    key: str
+    run: str
+
+    def discard(self) -> None:
+        self.store.discard_checkpoints(self.key, self.run)
 
 
 def _publish_by_rename(folder: Path, target: Path) -> bool:
@@ -305,24 +277,6 @@ def _rename_onto_nothing(folder: Path, target: Path) -> bool:
         raise
     flush_entry(target.parent)
     return True
-
-
-def _check_complete(folder: Path, manifest: ArtifactManifest) -> None:
-    listed = {file.path: file.size for file in manifest.files}
-    with storage_errors("read the stage's output", folder):
-        present = {name: (folder / name).stat().st_size for name in _file_names(folder)}
-    odd = sorted(name for name in listed.keys() | present.keys() if listed.get(name) != present.get(name))
-    if odd:
-        raise StageFailure(
-            FailureClass.ERROR,
-            f"{folder.name}/{odd[0]}: found {present.get(odd[0], 'no')} bytes, the manifest says "
-            f"{listed.get(odd[0], 'no such file')}: the stage went on writing after it had described its output",
-        )
-
-
-def _file_names(folder: Path) -> list[str]:
-    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    return sorted(name for name in names if name != MANIFEST_NAME)
 
 
 def _write(path: Path, content: bytes) -> None:

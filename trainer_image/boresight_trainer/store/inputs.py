@@ -10,17 +10,17 @@ from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import DataInput, Input
 
 from . import hub
+from .base import Artifacts
 from .digests import DigestCache, content_digest, user_cache_folder
-from .file import FileStore
 from .layout import file_path
 
 
 class Inputs:
     """Resolves ``artifact://``, ``file://``, ``hf://`` and ``embedded://``; every input is checked against its pin."""
 
-    def __init__(self, store: FileStore, cache: Path | None = None) -> None:
+    def __init__(self, artifacts: Artifacts, cache: Path | None = None) -> None:
         """``cache`` holds converted models and remembered digests; by default the user's cache folder."""
-        self._store = store
+        self.artifacts = artifacts
         self._cache = cache or user_cache_folder()
         self._digests = DigestCache(self._cache)
 
@@ -31,7 +31,7 @@ class Inputs:
         pinned, InvalidData if a source's file does not exist, InvalidConfig for a URI that this release cannot read.
         """
         if value.key is not None:
-            return self._store.open(value.key)
+            return self.artifacts.open(value.key)
         scheme = urlsplit(value.uri).scheme
         if scheme == "file":
             return self._file(value)

@@ -51,6 +51,13 @@ def is_key(text: str) -> bool:
     return re.match(KEY_PATTERN, text) is not None
 
 
+def checked_key(text: str) -> str:
+    """``text`` if it is a key. Raises :class:`StageFailure` (InvalidConfig)."""
+    if not is_key(text):
+        raise StageFailure(FailureClass.INVALID_CONFIG, f'found "{text}", expected a key: 64 hexadecimal digits')
+    return text
+
+
 def checked_name(text: str, what: str) -> str:
     """``text`` if it is safe as one part of a path. Raises :class:`StageFailure` (InvalidConfig)."""
     if not _NAME.match(text):

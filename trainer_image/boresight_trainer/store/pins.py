@@ -11,8 +11,8 @@ from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.pins import Pin, licence_label, source_id
 
 from . import hub
+from .base import Artifacts
 from .digests import DigestCache, content_digest
-from .file import FileStore
 from .inputs import embedded_name, existing, unsupported
 from .layout import file_path
 from .references import read_tag
@@ -26,7 +26,7 @@ def pin(
     *,
     revision: str | None = None,
     files: Sequence[str] = (),
-    store: FileStore | None = None,
+    store: Artifacts | None = None,
     base: Path | None = None,
     cache: DigestCache | None = None,
 ) -> Pin:

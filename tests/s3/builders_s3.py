@@ -1,0 +1,37 @@
+"""Builders of stores in buckets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from boresight_trainer.store.open import open_store
+from boresight_trainer.store.s3.bucket import Bucket
+from boresight_trainer.store.s3.client import EnvironmentCredentials, make_client
+from boresight_trainer.store.s3.retry import Retry
+from boresight_trainer.store.s3.store import S3Store
+
+MANY = 1 << 40
+
+
+def a_bucket_store(
+    environment: Mapping[str, str],
+    uri: str,
+    near: Path,
+    *,
+    seconds: float = 5.0,
+    limit: int = MANY,
+    sleep: Callable[[float], None] | None = None,
+) -> S3Store:
+    """A store that gives up after ``seconds``; else as :func:`open_store` makes it."""
+    client = make_client(environment["AWS_ENDPOINT_URL_S3"], EnvironmentCredentials(environment), environment)
+    waits = {} if sleep is None else {"sleep": sleep}
+    return S3Store(Bucket(uri, client, Retry(seconds, random=random.Random(1), **waits)), near, limit)
+
+
+def opened(environment: Mapping[str, str], uri: str, near: Path) -> S3Store:
+    """As a stage opens it."""
+    store = open_store(uri, cache=near, environment=environment)
+    assert isinstance(store, S3Store)
+    return store
