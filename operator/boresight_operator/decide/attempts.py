@@ -55,6 +55,15 @@ def part_of(draft: Draft, stage: StageStatus) -> Part:
     return Part.MERGE if any(nodes in {None, job.completions} for job in through) else Part.WORK
 
 
+def devices_of(draft: Draft, stage: StageStatus) -> int:
+    """Devices of the stage's present (or next) attempt, by what the plan asks for."""
+    planned = draft.planned_stage(stage.name)
+    if planned is None or part_of(draft, stage) is Part.MERGE:
+        return 0
+    each = planned.compute.devices_per_node
+    return (planned.compute.nodes or 1) * (draft.seen.settings.devices_per_node if each is None else each)
+
+
 def expected(draft: Draft, stage: StageStatus) -> Expected:
     """What an outcome of this stage must say."""
     return Expected(stage.name, None if is_prepare(stage) else stage.key, draft.wishes.stores)
@@ -128,7 +137,7 @@ def _without_job(draft: Draft, stage: StageStatus) -> None:
 
 def lost(draft: Draft, stage: StageStatus, job: JobView | None, reason: str, message: str) -> None:
     """Nobody knows how the attempt ended: nothing is charged, and ``prepare`` looks before the next one."""
-    stage = draft.close(stage, job, reason, message)
+    stage = draft.close(stage, job, reason, message, devices=devices_of(draft, stage))
     draft.event("AttemptLost", f"{stage.name}: {message}", warning=True)
     if not is_prepare(stage):
         draft.move(stage, State.UNKNOWN, reason, message)
@@ -253,7 +262,7 @@ def _fail_deadline(draft: Draft, stage: StageStatus, job: JobView | None, step: 
         f"stopped after {after} of running time (timeouts.stageSeconds) at {reached}; raise the limit and set the "
         "annotation boresight.dev/retry to go on"
     )
-    stage = draft.close(stage, job, STOPPING, message)
+    stage = draft.close(stage, job, STOPPING, message, devices=devices_of(draft, stage))
     budgets.give_up(draft, stage, Verdict(STOPPING, message, step=step))
 
 

@@ -88,8 +88,12 @@ class Draft:
         rank: int | None = None,
         node: str | None = None,
         gained: int | None = None,
+        devices: int = 0,
     ) -> StageStatus:
-        """The stage's attempt is over: into its history, and its time into the sums, once."""
+        """The stage's attempt is over: into its history, and its time into the sums, once.
+
+        ``devices`` counts where there is no ``job`` any more that says how many it had.
+        """
         ran = self.ran(stage, job)
         began = self.now - ran if ran or stage.running_since else None
         over = AttemptStatus(
@@ -103,13 +107,13 @@ class Draft:
             start_time=stage.running_since or (stamp(began) if began is not None else None),
             end_time=stamp(self.now),
         )
-        stage = self.stop_clock(stage, job)
+        stage = self.stop_clock(stage, job, devices)
         return self.put(stage.model_copy(update={"history": remember(stage.history, over), "job_uid": None}))
 
-    def stop_clock(self, stage: StageStatus, job: JobView | None) -> StageStatus:
+    def stop_clock(self, stage: StageStatus, job: JobView | None, devices: int = 0) -> StageStatus:
         """Its pods do not run any more, for now or for good: running time and device seconds are added."""
         ran = self.ran(stage, job)
-        used = ran * max(0, job.devices if job else 0)
+        used = ran * max(0, job.devices if job is not None else devices)
         total = min(MAX_SECONDS, (self.status.device_seconds or 0) + used)
         if used:
             self.status = self.status.model_copy(update={"device_seconds": total})

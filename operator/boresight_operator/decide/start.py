@@ -10,7 +10,7 @@ from ..decision import DeleteJob, LookAtNode, SavePlan, StartAttempt
 from ..names import attempt_name, plan_name
 from ..views import PREPARE, JobView, Part, PodView, Refusal
 from . import claims, events
-from .attempts import STOPPING, current_job, part_of
+from .attempts import STOPPING, current_job, devices_of, part_of
 from .budgets import (
     LONGEST_BACK_OFF_SECONDS,
     avoided_nodes,
@@ -28,6 +28,8 @@ from .wishes import compute_digest
 
 FIRST_TRY_AGAIN_SECONDS = 5
 LAST_TRY_AGAIN_SECONDS = 300
+SAVE_WITHIN_SECONDS = 60
+"""How long after its end the plan of a run that was cached whole is still saved."""
 """Bounds of how soon objects are offered again that the API server did not take."""
 
 
@@ -70,7 +72,7 @@ def effects(draft: Draft) -> None:
         if not (over or job.deleting or _is_of(job, wanted.get(job.stage))):
             draft.effects.append(DeleteJob(job.name, job.uid))
     starts = [start for stage in wanted.values() if (start := _attempt(draft, stage)) is not None]
-    if _plan_is_unsaved(draft) and (finished(draft) or any(start.key is not None for start in starts)):
+    if _plan_is_unsaved(draft) and (_has_just_finished(draft) or any(start.key is not None for start in starts)):
         assert draft.plan is not None
         draft.effects.append(SavePlan(draft.plan))
     draft.effects.extend(starts)
@@ -178,15 +180,6 @@ def _waits_for_limit(draft: Draft, stage: StageStatus) -> bool:
     return True
 
 
-def devices_of(draft: Draft, stage: StageStatus) -> int:
-    """Devices that the stage's next attempt will ask for."""
-    planned = draft.planned_stage(stage.name)
-    if planned is None or part_of(draft, stage) is Part.MERGE:
-        return 0
-    each = planned.compute.devices_per_node
-    return (planned.compute.nodes or 1) * (draft.seen.settings.devices_per_node if each is None else each)
-
-
 def _is_idle(stage: StageStatus) -> bool:
     """Whether it has no attempt and may get one."""
     return stage.state is State.PENDING or (stage.state is State.WAITING and not under_way(stage))
@@ -282,6 +275,12 @@ def _is_of(job: JobView, stage: StageStatus | None) -> bool:
 
 def _merging(stage: StageStatus) -> bool:
     return stage.reason == "Merging"
+
+
+def _has_just_finished(draft: Draft) -> bool:
+    """Whether the run is done without any attempt of its own, so that no other moment saves its plan."""
+    ends = [seconds(stage.completion_time) or 0 for _, stage in draft.planned()]
+    return finished(draft) and draft.now - max(ends) < SAVE_WITHIN_SECONDS
 
 
 def _plan_is_unsaved(draft: Draft) -> bool:
