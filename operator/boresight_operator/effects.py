@@ -170,8 +170,8 @@ class Effects:
         if job is None:
             return False
         found = [event for uid in _looked_at(job) for event in await self._warnings(observation.run.namespace, uid)]
-        newest = sorted(found, key=_event_time, reverse=True)[:MAX_EVENTS]
-        self._memory.of(observation.run.uid).job_events[job_uid] = tuple(dict.fromkeys(map(_event_text, newest)))
+        said = dict.fromkeys(map(_event_text, sorted(found, key=_event_time, reverse=True)))
+        self._memory.of(observation.run.uid).job_events[job_uid] = tuple(said)[:MAX_EVENTS]
         return True
 
     async def _warnings(self, namespace: str, uid: str) -> tuple[Object, ...]:
