@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo apikit helmkit miniokit test test-long lint format crds lock bench-trainer bench-operator clean
+.PHONY: help env demo apikit helmkit miniokit test test-long lint format crds lock images bench-trainer bench-operator clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ crds: $(STAMP) ## Generate the CRDs, docs/api.md and the chart's copies from the
 
 lock: ## Resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --all-extras --output-file requirements.lock pyproject.toml
+
+images: ## Build the images with docker, podman or buildah (images/build.sh says what can be set)
+	images/build.sh operator trainer
 
 bench-trainer: $(STAMP) ## Trainer against TRL, side by side; writes bench/results/trainer.json
 	$(BIN)/python bench/trainer.py
