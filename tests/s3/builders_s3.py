@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from boresight_trainer.store.open import open_store
 from boresight_trainer.store.s3.bucket import Bucket
@@ -35,3 +36,8 @@ def opened(environment: Mapping[str, str], uri: str, near: Path) -> S3Store:
     store = open_store(uri, cache=near, environment=environment)
     assert isinstance(store, S3Store)
     return store
+
+
+def open_weights(environment: dict[str, str], uri: str, key: str, near: Path, results: Any) -> None:
+    """One of several processes that open an artifact at the same moment."""
+    results.put((opened(environment, uri, near).open(key) / "weights.bin").read_text())

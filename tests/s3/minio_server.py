@@ -5,16 +5,28 @@ from __future__ import annotations
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import urllib3
 from apiserver.control_plane import Process, free_port
-from minio import Minio
+from minio import Minio, MinioAdmin
+from minio.credentials import StaticProvider
+from minio.error import MinioAdminException
 
 ACCESS_KEY = "boresight-tests"
 SECRET_KEY = "boresight-tests-secret"
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with a key of their own."""
+
+    environment: dict[str, str]
+    remove: Callable[[], object]
 
 
 class MinioServer:
@@ -97,6 +109,26 @@ class MinioServer:
         name = f"b-{uuid.uuid4().hex[:12]}"
         self.client().make_bucket(name)
         return name
+
+    @contextmanager
+    def user(self, policy: str) -> Iterator[User]:
+        """A user with one of the server's own policies (``readonly``, ``readwrite``), removed at the end."""
+        scheme, _, host = self.url.partition("://")
+        admin = MinioAdmin(
+            endpoint=host,
+            credentials=StaticProvider(ACCESS_KEY, SECRET_KEY),
+            secure=scheme == "https",
+            cert_check=False,
+        )
+        name, secret = f"user-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+        admin.user_add(name, secret)
+        admin.attach_policy([policy], user=name)
+        user = User({"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": secret}, lambda: admin.user_remove(name))
+        try:
+            yield user
+        finally:
+            with suppress(MinioAdminException):  # removed already
+                user.remove()
 
     def _ready(self, pool: urllib3.PoolManager) -> bool:
         try:
