@@ -17,8 +17,9 @@ from boresight_operator.api import Object
 
 from .job_controller import condition, is_over
 from .workload import End, document_of
+from .process import Call
 from .registry import Change, controller_of, name_of, namespace_of, seconds_of, uid_of
-from .world import World
+from .world import Process, World
 
 DONE = {"Succeeded", "Cached"}
 EXTERNAL_WAITS = {
@@ -58,6 +59,10 @@ class Invariants:
         """By the Job's UID."""
         self.numbers: dict[tuple[str, str, int, str], str] = {}
         """(run UID, stage, attempt, part) -> Job's UID: every one ever made."""
+        self.named: set[str] = set()
+        """UIDs of Jobs that a status has named."""
+        self.taken_unseen: set[str] = set()
+        """UIDs of Jobs that users deleted before any status named them: nobody can know that their number was used."""
         self.pods: dict[str, list[str]] = defaultdict(list)
         """Job's UID -> UIDs of all pods it ever had."""
         self.excused: dict[str, set[str]] = defaultdict(set)
@@ -67,6 +72,7 @@ class Invariants:
         self.log = _Errors()
         logging.getLogger("boresight_operator").addHandler(self.log)
         world.registry.subscribers.append(self.on_change)
+        world.on_serve = self.only_the_holder_writes
 
     def close(self) -> None:
         """Stop listening to logs."""
@@ -86,12 +92,12 @@ class Invariants:
     def on_change(self, change: Change) -> None:
         """One write, just stored."""
         by_operator = change.actor in self.world.processes
-        if by_operator and change.resource != api.LEASES:
-            self._only_the_holder_writes(change)
         if by_operator and change.type == "ADDED":
             self._nothing_for_the_dead(change)
         if change.resource == api.JOBS and change.type == "ADDED":
             self._job_is_right(change)
+        if change.resource == api.JOBS and change.actor == "user" and uid_of(change.new) not in self.named:
+            self.taken_unseen.add(uid_of(change.new))
         if change.resource == api.PODS and change.type == "ADDED":
             self._pod_is_alone(change.new)
         if by_operator and (change.type == "DELETED" or _begins_to_end(change)):
@@ -99,12 +105,14 @@ class Invariants:
         if change.resource in api.RUNS and by_operator:
             self._status_is_true(change)
 
-    def _only_the_holder_writes(self, change: Change) -> None:
+    def only_the_holder_writes(self, process: Process, call: Call) -> None:
+        """Whatever becomes of the request: it may not even be sent."""
+        if not call.mutates or call.about_lease:
+            return
         lease = next(iter(self.world.registry.all(api.LEASES)), None)
         holder = lease["spec"].get("holderIdentity") if lease is not None else None
-        if holder != change.actor:
-            what = f"{change.type} {change.resource.kind} {name_of(change.new)}"
-            self._fail(f"{change.actor} wrote {what}, but {holder} holds the Lease")
+        if holder != process.identity:
+            self._fail(f"{process.identity} sent {call.method} {call.path}, but {holder} holds the Lease")
 
     def _nothing_for_the_dead(self, change: Change) -> None:
         owner = controller_of(change.new)
@@ -121,7 +129,7 @@ class Invariants:
             return
         self.attempts[uid_of(job)] = made
         number = (made.run_uid, made.stage, made.number, made.part)
-        if number in self.numbers:
+        if number in self.numbers and self.numbers[number] not in self.taken_unseen:
             self._fail(f"attempt {made.number} of {made.stage} was used twice ({name_of(job)})")
         self.numbers[number] = uid_of(job)
         for other in self.world.registry.all(api.JOBS, made.namespace):
@@ -254,6 +262,7 @@ class Invariants:
 
     def _stage_is_true(self, run: Object, before: Mapping[str, Any], stage: Mapping[str, Any]) -> None:
         name, key = f"{name_of(run)}/{stage['name']}", stage.get("key")
+        self.named.add(stage.get("jobUID", ""))
         if key and stage["state"] in DONE:
             place = self._place(stage)
             digest = self.world.store.artifacts.get(place)

@@ -14,15 +14,17 @@ from typing import Any
 from unittest.mock import patch
 
 from boresight_api.outcome import FailureClass
-from boresight_operator import api, cache, client, elector, operator, reconcile, siblings
+from boresight_operator import api, cache, client, effects, elector, operator, reconcile, siblings
+from boresight_operator import claims as what_is_said
 from boresight_operator.decide import attempts, budgets, claims, classify, start
 from builders_manifests import an_alignment_run
 
 from .history import Story, Told
+from .process import Call
 from .registry import name_of
 from .scenarios import SCENARIOS, fails, with_beta
 from .workload import Behaviour
-from .world import NAMESPACE, Faults
+from .world import NAMESPACE, Faults, Process
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,6 @@ def guard(name: str, without: Callable[[], contextlib.AbstractContextManager[Any
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
     return None
-
-
-def _own_only(self: cache.Cache, resource: api.Resource, before: Any, after: Any) -> set[str]:
-    entry = after or before
-    if resource == api.PODS:
-        job = self._kinds[api.JOBS.plural].entries.get(entry.owner or "")
-        return self._known(job.owner if job else None)
-    return {entry.uid} if resource in api.RUNS else self._known(entry.owner)
 
 
 _BODY = reconcile.body
@@ -92,6 +86,17 @@ async def _delete_by_name(
 
 def _never_ours(resource: api.Resource, stored: Any, body: Any) -> None:
     raise client.AlreadyExists(409, "AlreadyExists", "it is there")
+
+
+async def _create_only(self: effects.Effects, observation: Any, resource: api.Resource, body: Any) -> Any:
+    return await self._api.create(resource, observation.run.namespace, body)
+
+
+def _never_taken() -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    stack.enter_context(patch.object(client, "_check_ours", _never_ours))
+    stack.enter_context(patch.object(effects.Effects, "_create", _create_only))
+    return stack
 
 
 async def _at_once(self: operator.Operator, moment: float) -> None:
@@ -144,7 +149,7 @@ async def one_key_of_two(told: Told) -> None:
     await SCENARIOS["shared_keys"](told)
 
 
-@guard("who waits for a key hears of it", lambda: patch.object(cache.Cache, "_concerned", _own_only))
+@guard("who waits for a key hears of it", lambda: patch.object(what_is_said.Claims, "changed", lambda *_: []))
 async def taken_from_another(told: Told) -> None:
     """The second run becomes Cached as soon as the first has the artifact."""
     await SCENARIOS["shared_keys"](told)
@@ -197,32 +202,33 @@ async def a_foreign_job_has_the_name(told: Told) -> None:
 
 @guard("only the holder of the Lease writes", lambda: patch.object(elector.Elector, "check", _nothing))
 async def stopped_in_the_middle(told: Told) -> None:
-    """The leader is stopped after a request, the standby takes over, the old one goes on where it was."""
+    """The leader is stopped after an answer, the standby takes over, the old one goes on where it was."""
     told.user.apply(an_alignment_run(), "first")
     told.world.start_operator("operator-b")
-    stopped = []
+    stopped: list[Process] = []
 
-    def stop(process: Any, call: Any) -> None:
+    def stop(process: Process, call: Call) -> None:
         if not stopped and call.method == "POST" and "configmaps" in call.path:
             stopped.append(process)
             told.world.stop(process)
             told.world.loop.call_later(150, told.world.go_on, process)
 
-    told.world.on_request = stop
+    told.world.on_answer = stop
     await told.end_of("first", "True")
 
 
-@guard("an object of ours that exists already is ours", lambda: patch.object(client, "_check_ours", _never_ours))
-async def made_before_the_crash(told: Told) -> None:
-    """The Job was created, the answer was never heard."""
+@guard("an object of ours that exists already is ours", _never_taken)
+async def made_and_not_heard_of(told: Told) -> None:
+    """The first ConfigMap was created, the answer was lost. (Of a Job the watch would tell.)"""
     told.user.apply(an_alignment_run(), "first")
+    lost: list[Call] = []
 
-    def kill(process: Any, call: Any) -> None:
-        if call.method == "POST" and call.path.endswith("/jobs") and told.world.lives == 1:
-            told.world.loop.call_later(0.1, told.world.kill, process)
+    def lose(process: Process, call: Call) -> None:
+        if call.method == "POST" and call.path.endswith("/configmaps") and not lost:
+            lost.append(call)
+            call.lose_answer = True
 
-    told.world.faults = Faults(latency=0.0)
-    told.world.on_request = kill
+    told.world.on_request = lose
     await told.end_of("first", "True")
 
 
@@ -248,15 +254,17 @@ async def deleted_unseen(told: Told) -> None:
 @guard("a new leader lists before it works", lambda: patch.object(operator.Operator, "_listed_since", _at_once))
 async def a_standby_that_is_behind(told: Told) -> None:
     """The standby has heard of the run's status, not of its Job."""
-    lag = {api.JOBS: 500.0, api.PODS: 500.0}
     told.world.start_operator("operator-b")
-    await asyncio.sleep(5)
-    told.world.faults = Faults(watch_lag=lag)
+    await asyncio.sleep(20)
+    standby = next(process for process in told.world.alive() if process.name == "operator-b")
+    for resource in (api.JOBS, api.PODS):
+        standby.streams[resource].cut()
     told.world.behave = lambda pod: Behaviour(seconds=200)
     told.user.apply(an_alignment_run(), "first")
     await told.works("first", "prepare")
-    lease = next(iter(told.world.registry.all(api.LEASES)))
-    told.world.kill(told.world.processes[lease["spec"]["holderIdentity"]], restart_after=None)
+    for process in told.world.alive():
+        if process is not standby:
+            told.world.kill(process, restart_after=None)
     await told.state("first", "prepare", "Succeeded")
     assert told.stage("first", "prepare")["attempt"] == 1, "prepare was thought to be lost"
 
@@ -301,8 +309,8 @@ async def ends(told: Told) -> None:
 
 @guard("no number is given twice", lambda: patch.object(start, "next_attempt", lambda *_: 1))
 async def another_number(told: Told) -> None:
-    """As it says."""
-    await SCENARIOS["preempted"](told)
+    """After a Job that is gone, so that its name is free."""
+    await SCENARIOS["job_deleted_by_hand"](told)
 
 
 @guard("what only time can change is looked at in time", lambda: patch.object(operator.Operator, "_reconcile", _never_again))

@@ -115,6 +115,8 @@ class Call:
         answered: asyncio.Future[Answer],
     ) -> None:
         self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
+        self.lose_answer = False
+        """The server does it, and nobody hears of it."""
         self.sent = answered.get_loop().time()
         self._answered = answered
 

@@ -20,7 +20,8 @@ def test_with_the_guard_all_is_well(mutation: Mutation) -> None:
 def test_without_the_guard_it_shows(mutation: Mutation) -> None:
     logging.disable(logging.WARNING)
     try:
-        with mutation.without(), pytest.raises(AssertionError):
+        with mutation.without(), pytest.raises(AssertionError) as noticed:
             tell(mutation.story)
+        assert "Traceback" not in str(noticed.value), "the mutation itself is broken"
     finally:
         logging.disable(logging.NOTSET)

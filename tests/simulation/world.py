@@ -35,6 +35,8 @@ EPOCH = 1_800_000_000.0
 NAMESPACE = "team"
 SYSTEM = "boresight"
 STORAGE = "s3://store/team"
+MAX_REQUESTS = 6_000
+"""Of a history; the longest needs a third of it."""
 NODES = ("node-1", "node-2", "node-3")
 
 
@@ -127,6 +129,10 @@ class World:
         """Every stored change by an operator, but the Lease."""
         self.on_request: Callable[[Process, Call], None] = lambda process, call: None
         """Told of every request but the elector's, when it is sent."""
+        self.on_serve: Callable[[Process, Call], None] = lambda process, call: None
+        """Told of every request when the server gets it."""
+        self.on_answer: Callable[[Process, Call], None] = lambda process, call: None
+        """Told of every answer, when it has arrived and nobody has acted on it."""
         self.call_sent: float | None = None
         """When the request that is being served was sent."""
         self.errors: list[str] = []
@@ -256,6 +262,8 @@ class World:
         if not call.about_lease:
             number = len(self.requests)
             self.requests.append((self.now, wire.name, call.method, call.path))
+            if number == MAX_REQUESTS:
+                self.errors.append(f"{number} requests: somebody works in vain")
             if self.crash is not None and self.crash.number == number:
                 if not self.crash.applied:
                     self.loop.call_soon(self.kill, self.processes[wire.name], context=self.context)
@@ -277,28 +285,35 @@ class World:
         elif chance() < faults.throttled:
             headers = {"retry-after": "1"}
             answer = self.api.failed(429, "TooManyRequests", "the server has received too many requests", headers=headers)
-            self._back(call, answer)
+            self._back(wire, call, answer)
         elif chance() < faults.failed:
-            self._back(call, self.api.failed(503, "ServiceUnavailable", "the server is currently unable"))
+            self._back(wire, call, self.api.failed(503, "ServiceUnavailable", "the server is currently unable"))
         else:
             answer = self._serve(wire, call)
-            if chance() < faults.lost:
+            if call.lose_answer or chance() < faults.lost:
                 self.loop.call_later(0.1, call.fail, ConnectionResetError("connection reset"), context=self.context)
             elif chance() < faults.failed_done:
-                self._back(call, self.api.failed(504, "Timeout", "request did not complete within the allotted timeout"))
+                answer = self.api.failed(504, "Timeout", "request did not complete within the allotted timeout")
+                self._back(wire, call, answer)
             else:
-                self._back(call, answer)
+                self._back(wire, call, answer)
 
     def _serve(self, wire: Wire, call: Call) -> Any:
         self.call_sent = call.sent
+        self.on_serve(self.processes[wire.name], call)
         try:
             return self.api.answer(wire.name, call.method, call.path, call.query, call.headers, call.body)
         finally:
             self.call_sent = None
 
-    def _back(self, call: Call, answer: Any) -> None:
+    def _back(self, wire: Wire, call: Call, answer: Any) -> None:
         latency = self.random.uniform(0, self.faults.latency)
-        self.loop.call_later(latency, call.answer, answer, context=self.context)
+        self.loop.call_later(latency, self._come_back, wire, call, answer, context=self.context)
+
+    def _come_back(self, wire: Wire, call: Call, answer: Any) -> None:
+        call.answer(answer)
+        if not call.about_lease:
+            self.on_answer(self.processes[wire.name], call)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
