@@ -37,7 +37,7 @@ from apiserver.client import NAMESPACES, Client, Object, until  # noqa: E402
 from apiserver.control_plane import ControlPlane, Process, cpu_seconds, resident_mib  # noqa: E402
 from apiserver.crds import install_crds  # noqa: E402
 from apiserver.kubelet import Kubelet, prepare_report  # noqa: E402
-from apiserver.operator_process import OperatorProcess  # noqa: E402
+from apiserver.operator_process import LATER_RELEASE, OperatorProcess  # noqa: E402
 from apiserver.world import World  # noqa: E402
 from boresight_api.outcome import Outcome, OutcomeStatus  # noqa: E402
 from boresight_operator.api import ALIGNMENT_RUNS, JOBS, Resource  # noqa: E402
@@ -259,7 +259,7 @@ def multi_node(plane: ControlPlane, world: World, without: float) -> float:
 
     world.operator.terminate()
     boresight_api.plan.unrunnable = lambda _: iter(())
-    command = (sys.executable, HERE.parent / "tests" / "apiserver" / "later_release.py")
+    command = (sys.executable, LATER_RELEASE)
     token = identity.token(plane.client())
     with OperatorProcess(plane, token, name="later", settings=LEASE, command=command) as later:
         world = World(world.client, world.kubelet, later, TEAM)

@@ -16,7 +16,7 @@ from apiserver.client import NAMESPACES, Client, until
 from apiserver.control_plane import ControlPlane
 from apiserver.crds import install_crds
 from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, Kubelet, Store
-from apiserver.operator_process import OperatorProcess
+from apiserver.operator_process import LATER_RELEASE, OperatorProcess
 from apiserver.world import World
 
 HERE = Path(__file__).parent
@@ -123,6 +123,6 @@ def later(plane: ControlPlane, token: str, world: World, monkeypatch: pytest.Mon
     """The world with an operator (and a played trainer) of a release that runs several nodes and devices."""
     world.operator.terminate()
     monkeypatch.setattr("boresight_api.plan.unrunnable", lambda run: iter(()))
-    with OperatorProcess(plane, token, name="later", command=(sys.executable, HERE / "later_release.py")) as operator:
+    with OperatorProcess(plane, token, name="later", command=(sys.executable, LATER_RELEASE)) as operator:
         yield replace(world, operator=operator)
         operator.terminate()

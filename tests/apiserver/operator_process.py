@@ -18,6 +18,7 @@ from .control_plane import ControlPlane, Process, cpu_seconds, free_port
 from .identity import OWN_NAMESPACE
 
 PROGRAM = Path(sys.executable).parent / "boresight-operator"
+LATER_RELEASE = Path(__file__).with_name("later_release.py")
 STORE = "s3://alignment/test"
 SETTINGS: dict[str, Any] = {
     "defaults": {
@@ -27,9 +28,9 @@ SETTINGS: dict[str, Any] = {
     },
     "leaseNamespace": OWN_NAMESPACE,
     # Shorter than in production (10, 6, 2), so that tests of a killed leader need not wait so long.
-    "leaseSeconds": 3,
-    "renewSeconds": 2,
-    "retrySeconds": 0.5,
+    "leaseSeconds": 5,
+    "renewSeconds": 3.5,
+    "retrySeconds": 1,
 }
 
 

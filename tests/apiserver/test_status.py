@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from apiserver.client import Object, until
 from apiserver.kubelet import End
-from apiserver.runs import stage_of, states
+from apiserver.runs import condition_of, stage_of, states
 from apiserver.world import World
 
 STATES = ("prepare-running", "running", "succeeded", "failed", "suspended", "waiting")
@@ -47,9 +47,8 @@ def finish(world: World, run: Object) -> None:
             if alive and not pod["metadata"].get("deletionTimestamp"):
                 world.kubelet.run(pod)
                 world.kubelet.succeed(pod)
-        return any(
-            c["type"] == "Succeeded" and c["status"] == "True" for c in now.get("status", {}).get("conditions", [])
-        )
+        done = set(states(now).values()) <= {"Succeeded", "Cached"}
+        return done and condition_of(now, "Succeeded").get("status") == "True"
 
     until(step, "the run succeeds", seconds=30, every=0.2)
 

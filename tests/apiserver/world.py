@@ -12,7 +12,7 @@ from boresight_operator.api import ALIGNMENT_RUNS, CONFIG_MAPS, EVAL_RUNS, EVENT
 from boresight_operator.names import RUN_UID_LABEL
 from builders_manifests import a_synthesis, an_alignment_run, an_eval_run
 
-from .client import Client, Object, until
+from .client import ApiError, Client, Object, until
 from .kubelet import Kubelet, jobs
 from .operator_process import OperatorProcess
 from .runs import RESOURCES, condition_of, resource_of, stage_of, summary
@@ -70,12 +70,18 @@ class World:
 
     def write_status(self, run: Object, status: Object | None) -> Object:
         """Replace the whole status, as a hand with too many rights might."""
-        stored = self.now(run)
-        stored.pop("status", None)
-        body = {**stored, "status": status or {}}
         path = resource_of(run).path(self.namespace, run["metadata"]["name"], "status")
-        found: Object = self.client.call("PUT", path, body)
-        return found
+
+        def put() -> Object | None:
+            try:
+                found: Object = self.client.call("PUT", path, {**self.now(run), "status": status or {}})
+            except ApiError as error:
+                if error.code != 409:
+                    raise
+                return None  # the operator was faster
+            return found
+
+        return until(put, "the status is written")
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
