@@ -1,7 +1,10 @@
 """Where things lie in a store. One place, so that `gc`, `du` and the operator agree with the trainer.
 
-artifacts/<key>/             finished artifacts; manifest.json inside is written last
-staging/<key, cut>-<random>/ what a stage is writing; renamed to artifacts/<key> when whole
+artifacts/<key>/             finished artifacts; manifest.json inside is written last. In a bucket, where nothing can be
+                             renamed, the files lie one folder deeper, <16 digits that they decide>/, so that of two
+                             publishers of one key neither writes over the other's
+staging/<key, cut>-<random>/ what a stage is writing; renamed to artifacts/<key> when whole (of a bucket: a folder of
+                             the machine that writes, in the user's cache)
 checkpoints/<key>/<run UID, 8 letters>-<attempt>/
 cache/<name>/                what can be computed again
 tags/<name>.json             a name for a key
