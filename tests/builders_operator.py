@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,6 +134,12 @@ def by_rule(failure_class: FailureClass, pod: str = "pod-0") -> tuple[str, str]:
     return "PodFailurePolicy", message
 
 
+@functools.lru_cache(256)
+def _planned(document: str, pins: tuple[Pin, ...], recipe: str | None) -> Plan:
+    """Planning takes as long as deciding, and tests plan the same again and again."""
+    return plan(parse_manifest(json.loads(document)), {pin.id: pin for pin in pins}, recipe=recipe)
+
+
 @dataclass
 class World:
     """One run in a cluster that does what the test says."""
@@ -193,7 +201,7 @@ class World:
         problems: tuple[Any, ...] = ()
         found: Plan | None = None
         try:
-            found = self.tweak(plan(parse_manifest(self.document), self.pins, recipe=self.status.recipe))
+            found = self.tweak(_planned(json.dumps(self.document), tuple(self.pins.values()), self.status.recipe))
         except ProblemsError as error:
             problems = error.problems
         return Observation(
@@ -231,9 +239,9 @@ class World:
 
     def full_plan(self) -> Plan:
         """The plan with every source pinned."""
-        parsed = parse_manifest(self.document)
-        pins = {source.id: pin_of(source.id) for source in plan(parsed).sources}
-        return self.tweak(plan(parsed, pins, recipe=self.status.recipe))
+        document = json.dumps(self.document)
+        pins = tuple(pin_of(source.id) for source in _planned(document, (), None).sources)
+        return self.tweak(_planned(document, pins, self.status.recipe))
 
     # -- what happens ------------------------------------------------------------------------------------------------
 

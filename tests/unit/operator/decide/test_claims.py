@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import pytest
+from boresight_api.status import StageStateName
 from boresight_operator.settings import Limits
 from boresight_operator.views import Claim, Rival, Usage
 from builders_manifests import an_alignment_run
@@ -70,15 +71,14 @@ def test_a_cached_stage_says_from_where_and_asks_for_no_device() -> None:
 
 def test_an_attempt_that_was_named_and_not_made_yields() -> None:
     """Two that named theirs at once both step back; then the oldest goes."""
-    world = a_run().settle().runs("prepare")
-    world.update("prepare", complete=True, pods=world.job("prepare").pods)
     world = a_run().prepared()
     world.jobs = [job for job in world.jobs if job.stage == "prepare"]
-    stage = world.stage("feedback-model").model_copy(update={"state": "Starting", "reason": None, "job_uid": None})
+    stage = world.stage("feedback-model").model_copy(
+        update={"state": StageStateName.STARTING, "reason": None, "job_uid": None}
+    )
     world.status = world.status.model_copy(
         update={"stages": tuple(stage if s.name == stage.name else s for s in world.status.stages)}
     )
-    world.status = type(world.status).model_validate(world.status.model_dump())
     world.rivals = {world.key("feedback-model"): (rival(Claim.LIVE),)}
     decision = world.decide()
     world.status = decision.status

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from boresight_api.outcome import FailureClass, StageFinding, StageState
-from boresight_api.status import RunStatus, StageProgress
+from boresight_api.status import RunStatus, StageProgress, StageStateName
 from boresight_operator.decide.editing import OLD_COMPUTE
 from boresight_operator.decision import DeleteJob, StartAttempt
 from boresight_operator.views import Claim, Rival
@@ -365,9 +365,9 @@ def test_a_lie_about_a_jobs_uid_costs_an_attempt_and_no_charge() -> None:
 
 def test_a_status_that_claims_success_without_an_artifact_is_not_believed() -> None:
     world = runs()
-    lie = world.stage("policy").model_copy(update={"state": "Succeeded"})
+    lie = world.stage("policy").model_copy(update={"state": StageStateName.SUCCEEDED})
     stages = tuple(lie if s.name == "policy" else s for s in world.status.stages)
-    world.status = RunStatus.model_validate(world.status.model_copy(update={"stages": stages}).model_dump())
+    world.status = world.status.model_copy(update={"stages": stages})
     world.settle()
     assert world.stage("policy").state in {"Unknown", "Running"}
 
