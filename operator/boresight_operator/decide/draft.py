@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -209,11 +208,6 @@ def seconds(time: str | None) -> int | None:
 def text(message: str | None) -> str | None:
     """Fit for a status, or None for nothing."""
     return (message_text(message) or None) if message else None
-
-
-def word(reason: str, otherwise: str) -> str:
-    """A reason that somebody else gave, if it has a reason's form."""
-    return reason if re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,127}", reason) else otherwise
 
 
 def are_shards(draft: Draft, job: JobView) -> bool:
