@@ -1,4 +1,4 @@
-"""Helm and kubeconform, for the tests of the chart. ``python -m kits.programs`` (``make helmkit``) builds them.
+"""Programs for the tests of the chart. ``python -m kits.programs`` (``make helmkit``) builds them.
 
 ``HELM`` and ``KUBECONFORM`` name other executables; their versions are then not ours to answer for.
 """
@@ -31,6 +31,13 @@ KUBECONFORM = GoProgram(
     takes="seconds",
     package="github.com/yannh/kubeconform/cmd/kubeconform",
 )
+GITOPS = GoProgram(
+    name="gitops",
+    folder=HERE / "gitops",
+    module="github.com/fluxcd/pkg/runtime",
+    takes="1 to 3 minutes",
+)
+"""What kstatus, Flux and Argo CD make of objects, by their own code and interpreter."""
 
 
 def executable(program: GoProgram, say: Say) -> Path:
@@ -50,7 +57,7 @@ def main() -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
-        for program in (HELM, KUBECONFORM):
+        for program in (HELM, KUBECONFORM, GITOPS):
             print(executable(program, say))
         print(find_or_make(say))
     except (FileNotFoundError, RuntimeError) as error:

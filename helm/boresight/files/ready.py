@@ -1,4 +1,4 @@
-"""`helm test`: exits 0 when the operator at ADDRESS has its caches and some replica leads; else says why, after a minute.
+"""`helm test`: exits 0 when the operator at ADDRESS has its caches and a replica leads; else says why, after a minute.
 
 Each request is a new connection, so that a Service of several replicas shows each of them sooner or later.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kits.chart import Helm
-from kits.programs import HELM, KUBECONFORM, executable
+from kits.programs import GITOPS, HELM, KUBECONFORM, executable
 from kits.schemas import find_or_make
 
 
@@ -39,3 +39,9 @@ def kubeconform(say: Callable[[str], None]) -> Path:
 def schemas(say: Callable[[str], None]) -> Path:
     """Folder of the JSON schemas of Kubernetes' kinds."""
     return find_or_make(say)
+
+
+@pytest.fixture(scope="session")
+def gitops(say: Callable[[str], None]) -> Path:
+    """What kstatus, Flux and Argo CD make of objects."""
+    return executable(GITOPS, say)
