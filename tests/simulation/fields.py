@@ -134,15 +134,14 @@ def removed(value: Any, gone: Fields, kept: Fields, shape: Shape) -> Any:
             element = item_element(item, shape)
             if element not in gone:
                 items.append(item)
-            elif element in kept:
-                below = {} if shape.is_set else {f"f:{key}": {} for key in shape.keys}
-                items.append(
-                    item
-                    if shape.is_set
-                    else removed(item, without(gone[element], below), kept[element], shape.values or Shape())
-                )
-            elif "." not in gone[element] and gone[element]:
-                items.append(removed(item, gone[element], {}, shape.values or Shape()))
+            elif "." in gone[element] and "." not in kept.get(element, {}):
+                continue  # nobody else owns the item itself: what others own in it goes too
+            elif shape.is_set:
+                items.append(item)
+            else:
+                keys = {f"f:{key}": {} for key in shape.keys}
+                rest = without(gone[element], keys)
+                items.append(removed(item, rest, kept.get(element, {}), shape.values or Shape()))
         return items
     return value
 

@@ -195,13 +195,28 @@ class Registry:
         subresource: str | None = None,
     ) -> Object:
         """PUT, to the object or to its /status."""
+        if resource == api.LEASES and self.find(resource, namespace, name) is None:
+            metadata = {field: value for field, value in body["metadata"].items() if field != "resourceVersion"}
+            return self.create(resource, namespace, {**body, "metadata": metadata}, actor, manager)
         old = self.get(resource, namespace, name)
         version = body.get("metadata", {}).get("resourceVersion")
         if not version and resource in NEED_VERSION:
             text = f'{_qualified(resource)} "{name}" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified'
             raise Failure(422, "Invalid", text)
         self._refuse_stale(resource, old, body)
-        return self._replace(resource, old, self._new_state(resource, old, body, subresource), actor, manager or actor, subresource)
+        new = self._new_state(resource, old, body, subresource)
+        if subresource and tracked(resource):
+            old = self._with_less(resource, old, body)
+        return self._replace(resource, old, new, actor, manager or actor, subresource)
+
+    def _with_less(self, resource: Resource, old: Object, body: Object) -> Object:
+        """A PUT of the status without labels leaves the labels, but takes them from who owned them (as the real one does)."""
+        seen = {**_configuration(resource, old, None, whole=True), "metadata": body.get("metadata", {})}
+        entries = [
+            {**entry, "fieldsV1": sets.present(entry["fieldsV1"], seen, shape_of(resource))}
+            for entry in old["metadata"].get("managedFields", ())
+        ]
+        return {**old, "metadata": {**old["metadata"], "managedFields": [e for e in entries if e["fieldsV1"]]}}
 
     def merge(
         self,
@@ -337,6 +352,9 @@ class Registry:
         for name in ("uid", "creationTimestamp", "generation", "namespace", "name", "managedFields", "resourceVersion"):
             if name in old["metadata"]:
                 metadata[name] = old["metadata"][name]
+        for name in ("labels", "annotations"):
+            if not metadata.get(name):
+                metadata.pop(name, None)
         for name in ("deletionTimestamp", "deletionGracePeriodSeconds"):
             metadata.pop(name, None)
             if name in old["metadata"]:
@@ -372,6 +390,9 @@ class Registry:
         for entry in others:
             kept = sets.union(kept, entry["fieldsV1"])
         merged = sets.removed(merged, gone, kept, shape)
+        for other in others:
+            other["fieldsV1"] = sets.present(other["fieldsV1"], merged, shape)
+        others = [other for other in others if other["fieldsV1"]]
         entry = {"manager": manager, "operation": "Apply", "apiVersion": resource.api_version, "fieldsType": "FieldsV1"}
         entry |= {"fieldsV1": owned, "time": stamp(self.now())} | ({"subresource": subresource} if subresource else {})
         if mine is not None and mine["fieldsV1"] == owned:
@@ -520,11 +541,14 @@ def _configuration(resource: Resource, body: Object, subresource: str | None, *,
 
 
 def _common(a: sets.Fields, b: sets.Fields) -> sets.Fields:
-    """Fields of both; a leaf of either covers what the other has below it."""
+    """Fields of ``a`` that a change of ``b`` takes away; a leaf of ``b`` covers what ``a`` has below it."""
     found: sets.Fields = {}
     for name in a.keys() & b.keys():
-        if not a[name] or not b[name]:
-            found[name] = a[name] or b[name]
+        if not a[name]:  # a leaf, or the holder of nothing yet: what others put into it is theirs
+            if not b[name] or "." in b[name]:
+                found[name] = {}
+        elif not b[name]:
+            found[name] = a[name]
         elif inner := _common(a[name], b[name]):
             found[name] = inner
     return found
@@ -548,7 +572,8 @@ def _essence(obj: Object) -> Object:
 
 
 def _owners(obj: Object) -> list[Any]:
-    return [{**entry, "time": None} for entry in obj["metadata"].get("managedFields", ())]
+    entries = [{**entry, "time": None} for entry in obj["metadata"].get("managedFields", ())]
+    return sorted(entries, key=lambda entry: (entry["manager"], entry["operation"], entry.get("subresource", "")))
 
 
 def _spec(obj: Object) -> Object:
