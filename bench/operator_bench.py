@@ -36,7 +36,7 @@ from apiserver.audit import AuditLog  # noqa: E402
 from apiserver.client import NAMESPACES, Client, Object, until  # noqa: E402
 from apiserver.control_plane import ControlPlane, Process, cpu_seconds, resident_mib  # noqa: E402
 from apiserver.crds import install_crds  # noqa: E402
-from apiserver.kubelet import Kubelet, prepare_report  # noqa: E402
+from apiserver.kubelet import Kubelet, Store, prepare_report  # noqa: E402
 from apiserver.operator_process import LATER_RELEASE, OperatorProcess  # noqa: E402
 from apiserver.world import World  # noqa: E402
 from boresight_api.outcome import Outcome, OutcomeStatus  # noqa: E402
@@ -316,7 +316,11 @@ def idle(sizes: Sizes) -> Object:
 def prepare_outcome() -> str:
     """The termination message of ``prepare`` for the runs of the load: nothing is in the store yet."""
     return (
-        Outcome(status=OutcomeStatus.SUCCEEDED, stage="prepare", prepare=prepare_report(an_alignment_run()))
+        Outcome(
+            status=OutcomeStatus.SUCCEEDED,
+            stage="prepare",
+            prepare=prepare_report(an_alignment_run(), "s3://alignment/0", Store()),
+        )
         .to_bytes()
         .decode()
     )

@@ -39,21 +39,26 @@ NODE_NAMES = ("node-1", "node-2")
 
 @dataclass
 class Store:
-    """What a bucket would hold: finished artifacts and checkpoints."""
+    """What buckets would hold: finished artifacts and checkpoints."""
 
     artifacts: dict[str, str] = field(default_factory=dict)
-    """Key -> digest of its manifest."""
+    """URI -> digest of its manifest."""
     checkpoints: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Key -> (step, attempt)."""
 
-    def finding(self, name: str, key: str) -> StageFinding:
+    def finding(self, storage: str, name: str, key: str) -> StageFinding:
         """What ``prepare`` says about a stage."""
-        if key in self.artifacts:
-            return StageFinding(name=name, state=StageState.PRESENT, digest=self.artifacts[key])
+        if digest := self.artifacts.get(artifact_uri(storage, key)):
+            return StageFinding(name=name, state=StageState.PRESENT, digest=digest)
         if key in self.checkpoints:
             step, attempt = self.checkpoints[key]
             return StageFinding(name=name, state=StageState.CHECKPOINT, step=step, attempt=attempt)
         return StageFinding(name=name, state=StageState.MISSING)
+
+
+def artifact_uri(storage: str, key: str) -> str:
+    """Where an artifact lies."""
+    return f"{storage}/artifacts/{key}"
 
 
 @dataclass(frozen=True)
@@ -233,13 +238,12 @@ class Kubelet:
         """The outcome of a stage that went well. Publishes its artifact."""
         document = self.document(pod)
         if isinstance(document, Prepare):
-            return Outcome(
-                status=OutcomeStatus.SUCCEEDED,
-                stage="prepare",
-                prepare=prepare_report(document.manifest, document.pins, document.recipe, self.store),
+            report = prepare_report(
+                document.manifest, document.execution.storage, self.store, document.pins, document.recipe
             )
-        self.store.artifacts[document.key] = DIGEST
-        artifact = PublishedArtifact(uri=f"{document.execution.storage}/artifacts/{document.key}", digest=DIGEST)
+            return Outcome(status=OutcomeStatus.SUCCEEDED, stage="prepare", prepare=report)
+        artifact = PublishedArtifact(uri=artifact_uri(document.execution.storage, document.key), digest=DIGEST)
+        self.store.artifacts[artifact.uri] = DIGEST
         results: tuple[SuiteResult, ...] = ()
         if document.name == "evaluation":
             results = (SuiteResult(suite="Holdout", name="loss", candidate="policy", value="1.25"),)
@@ -278,18 +282,17 @@ class Kubelet:
 
 
 def prepare_report(
-    manifest: Object, held: Iterable[Pin] = (), recipe: str | None = None, store: Store | None = None
+    manifest: Object, storage: str, store: Store, held: Iterable[Pin] = (), recipe: str | None = None
 ) -> PrepareReport:
     """What ``prepare`` reports of a manifest whose sources are all there."""
     run = parse_manifest(manifest)
     known = {pin.id: pin for pin in held}
     pins = {source.id: known.get(source.id) or _pin(source.id, source.uri) for source in sources(run)}
     made = plan(run, pins, recipe=recipe)
-    store = store or Store()
     return PrepareReport(
         plan=made.digest,
         pins=tuple(pins[source.id] for source in made.sources),
-        stages=tuple(store.finding(stage.name, stage.key or "") for stage in made.stages),
+        stages=tuple(store.finding(storage, stage.name, stage.key or "") for stage in made.stages),
     )
 
 

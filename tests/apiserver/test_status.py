@@ -104,7 +104,7 @@ def test_a_plausible_lie_ends_in_the_truth(world: World, lie: str) -> None:
     stage = stage_of(now, "evaluation")
     assert stage["state"] in {"Succeeded", "Cached"}
     assert stage["artifact"]["uri"].endswith(stage["key"])
-    assert stage["key"] in world.kubelet.store.artifacts, "what it says to have exists"
+    assert stage["artifact"]["uri"] in world.kubelet.store.artifacts, "what it says to have exists"
     live = [
         pod for pod in world.kubelet.pods(run, "evaluation") if pod["status"].get("phase") in {"Pending", "Running"}
     ]
