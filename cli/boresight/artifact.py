@@ -13,8 +13,9 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     from boresight_api.artifact import ArtifactManifest
-    from boresight_trainer.store.file import FileStore
+    from boresight_trainer.store.base import Store
 
+METRICS_FILE = "metrics.jsonl"
 ROWS_FILES = {"Pairs": "pairs.jsonl", "Evaluation": "results.json"}
 """Kind -> the file whose lines (or entries) :meth:`Artifact.rows` gives by default."""
 
@@ -26,7 +27,7 @@ class Artifact:
     key: str
     manifest: ArtifactManifest
     """Files with digests, configuration, parents, sources, metrics, environment."""
-    store: FileStore
+    store: Store
 
     def path(self) -> Path:
         """Its folder, after every file's size and SHA-256 were compared with the manifest.
@@ -38,8 +39,9 @@ class Artifact:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One dict per logged step, in order: ``step``, ``loss``, ``learningRate``, ... Empty for stages without."""
-        path = self.store.path(self.key) / "metrics.jsonl"
-        return list(_json_lines(path)) if path.exists() else []
+        if METRICS_FILE not in (file.path for file in self.manifest.files):
+            return []
+        return list(_json_lines(self.store.file(self.key, METRICS_FILE)))
 
     def rows(self, file: str | None = None) -> Iterator[dict[str, Any]]:
         """Rows of a JSONL file of the artifact; of a pairs artifact by default its ``pairs.jsonl``.
@@ -51,7 +53,7 @@ class Artifact:
         if name not in names or not name.endswith(".jsonl"):
             have = ", ".join(n for n in names if n.endswith(".jsonl")) or "none"
             raise UserError(f"artifact {self.key}: no rows in {name or 'a ' + self.manifest.kind}; JSONL files: {have}")
-        return _json_lines(self.path() / name)
+        return _json_lines(self.store.file(self.key, name))
 
     @cached_property
     def digest(self) -> str:
@@ -63,16 +65,12 @@ class Artifact:
 
 
 def open_artifact(uri: str, store: str | None = None) -> Artifact:
-    """The artifact of ``artifact://<key>`` (or a key, or its first 6 or more digits) in ``store``.
+    """The artifact of ``artifact://<key>`` (or a key, or its first 6 or more digits, or ``artifact://tags/<name>``).
 
-    ``store`` is a folder or ``file://`` URI; by default ``$BORESIGHT_STORE`` or the user's data folder. Raises
-    :class:`UserError` if it is not there.
+    ``store`` is a folder, a ``file://`` URI, or ``s3://bucket/prefix`` with the standard ``AWS_*`` variables; by
+    default ``$BORESIGHT_STORE`` or the user's data folder. Raises :class:`UserError` if it is not there.
     """
-    from boresight_trainer.store.file import FileStore
-
-    from .settings import default_store, store_uri
-
-    files = FileStore(store_uri(store) if store else default_store())
+    files = store_at(store)
     key = resolve_key(files, uri)
     manifest = files.manifest(key)
     if manifest is None:
@@ -80,14 +78,31 @@ def open_artifact(uri: str, store: str | None = None) -> Artifact:
     return Artifact(key, manifest, files)
 
 
-def resolve_key(store: FileStore, text: str) -> str:
-    """The one key in ``store`` that ``text`` names: ``artifact://<key>``, a key, or an unambiguous beginning of one."""
+def store_at(store: str | None) -> Store:
+    """The store at a folder or URI; by default ``$BORESIGHT_STORE`` or the user's data folder."""
+    from boresight_trainer.store.open import open_store
+
+    from .settings import default_store, store_folder, store_uri
+
+    uri = store_uri(store) if store else default_store()
+    return open_store(uri if uri.startswith("s3:") else store_folder(uri).as_uri())
+
+
+def resolve_key(store: Store, text: str) -> str:
+    """The one key in ``store`` that ``text`` names: ``artifact://<key>``, a key or an unambiguous beginning of one, or
+    a tag as ``tags/<name>``."""
     name = text.removeprefix("artifact://")
+    if name.startswith("tags/"):
+        from boresight_trainer.store.references import read_tag
+
+        return read_tag(store, name.removeprefix("tags/"))
     if len(name) == 64 and set(name) <= set("0123456789abcdef"):
         return name
     if len(name) < 6 or not set(name) <= set("0123456789abcdef"):
-        raise UserError(f'found "{text}", expected artifact://<key>, a key, or at least 6 of its first digits')
-    found = [key for key in list(store.keys()) if key.startswith(name)]
+        raise UserError(
+            f'found "{text}", expected artifact://<key>, a key, at least 6 of its first digits, or tags/<name>'
+        )
+    found = list(filter(lambda key: key.startswith(name), store.keys()))
     if len(found) != 1:
         what = f"{len(found)} keys begin" if found else "no key begins"
         raise UserError(f"{what} with {name} in {store.uri}; `boresight artifacts ls` lists them")

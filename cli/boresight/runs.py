@@ -46,7 +46,7 @@ class Run:
         from .results import read_results
 
         artifact = self.artifact(EVALUATION)
-        return read_results(artifact.store.path(artifact.key) / "results.json")
+        return read_results(artifact.store.file(artifact.key, "results.json"))
 
     def __repr__(self) -> str:
         return f"Run({self.record.namespace}/{self.record.name}, {self.record.state.value})"

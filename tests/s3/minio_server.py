@@ -110,8 +110,9 @@ class MinioServer:
         return name
 
     @contextmanager
-    def user(self, policy: str) -> Iterator[User]:
-        """A user with one of the server's own policies (``readonly``, ``readwrite``), removed at the end."""
+    def user(self, policy: str, document: Mapping[str, object] | None = None) -> Iterator[User]:
+        """A user with one of the server's own policies (``readonly``, ``readwrite``) or one that ``document`` makes,
+        removed at the end."""
         scheme, _, host = self.url.partition("://")
         admin = MinioAdmin(
             endpoint=host,
@@ -121,6 +122,9 @@ class MinioServer:
         )
         name, secret = f"user-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
         admin.user_add(name, secret)
+        if document is not None:
+            policy = f"policy-{name}"
+            admin.policy_add(policy, policy=dict(document))
         admin.attach_policy([policy], user=name)
         user = User({"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": secret}, lambda: admin.user_remove(name))
         try:

@@ -125,7 +125,7 @@ def test_tags_and_refs_are_the_same_documents_as_in_a_folder(store: S3Store, tmp
     publish(folder)
     for each in (store, folder):
         write_tag(each, "judge-v3", KEY)
-        write_refs(each, cluster="c1", namespace="team", run="uid-1", keys=[KEY])
+        write_refs(each, cluster="c1", namespace="team", run="uid-1", stages={"policy": KEY})
         assert read_tag(each, "judge-v3") == KEY
         assert tags(each) == {"judge-v3": KEY}
         with pytest.raises(StageFailure, match=r"found no such tag in .* \(tags there: judge-v3\)"):

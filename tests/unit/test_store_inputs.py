@@ -326,9 +326,9 @@ def test_refs_say_which_keys_a_run_needs(tmp_path: Path) -> None:
     import json
 
     store = a_store(tmp_path)
-    for keys in ([OTHER_KEY], [OTHER_KEY, KEY, KEY]):
-        write_refs(store, cluster="local", namespace="default", run="uid-1", keys=keys)
+    for stages in ({"policy": OTHER_KEY}, {"policy": OTHER_KEY, "synthesis": KEY, "evaluation": KEY}):
+        write_refs(store, cluster="local", namespace="default", run="uid-1", stages=stages, label="first")
     document = json.loads((store.root / "refs" / "local" / "default" / "uid-1.json").read_text())
     assert document["keys"] == [KEY, OTHER_KEY]
     with pytest.raises(StageFailure, match="namespace: found"):
-        write_refs(store, cluster="local", namespace="../up", run="uid-1", keys=[])
+        write_refs(store, cluster="local", namespace="../up", run="uid-1", stages={})

@@ -31,6 +31,7 @@ from boresight_api.stages import inputs_of, stage_key
 
 from .store.base import Artifacts, Store, describe_files
 from .store.inputs import Inputs
+from .store.references import renew_refs
 from .telemetry.progress import METRICS_NAME, Progress
 from .telemetry.stop import StopFlag
 
@@ -89,6 +90,8 @@ def run(stage: Stage, *, store: Store, inputs: Inputs, progress: Progress, stop:
     if (finished := store.finished(stage.key)) is not None:
         log.info("artifact %s exists already; nothing to do", stage.key)
         return _outcome(stage, PublishedArtifact(uri=store.artifact_uri(stage.key), digest=finished.digest()), finished)
+    if stage.execution.part is not StagePart.SHARD:
+        renew_refs(store, cluster=stage.execution.cluster, namespace=stage.run.namespace, run=stage.run.uid)
     started = time.monotonic()
     parents = tuple(_parents(stage, inputs.artifacts))
     run_name, number, shared = stage.run.uid[:8], stage.execution.attempt, stage.execution.part is StagePart.SHARD

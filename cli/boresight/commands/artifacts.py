@@ -1,38 +1,46 @@
-"""``boresight artifacts``: what the store holds."""
+"""``boresight artifacts``: what the store holds, in a folder or in a bucket."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from .options import output_option, store_option
-
-if TYPE_CHECKING:
-    from boresight_trainer.store.file import FileStore
+from .collection import du, gc
+from .options import any_store_option, output_option
 
 
-@click.group("artifacts", short_help="List, show and verify finished artifacts.")
+@click.group("artifacts", short_help="Finished artifacts: list, show, verify, pull, tag, remove what nobody needs.")
 def artifacts_command() -> None:
     """Finished artifacts: models, pairs, evaluations, each under its key.
 
-    A key may be shortened to its first digits, as long as they name one artifact.
+    A key may be shortened to its first digits, as long as they name one artifact; tags/<name> names a tagged one.
     """
+
+
+artifacts_command.add_command(du)
+artifacts_command.add_command(gc)
 
 
 @artifacts_command.command("ls")
 @output_option("table", "json", "csv")
-@store_option
+@any_store_option
 def ls(output: str, store: str | None) -> None:
     """List artifacts, newest first."""
+    from boresight_trainer.store.references import tags
+
+    from ..artifact import store_at
     from ..tables import formatted
     from ..text import size
-    from .options import store_path
 
+    files = store_at(store)
+    names: dict[str | None, list[str]] = {}
+    for name, key in tags(files).items():
+        names.setdefault(key, []).append(name)
     rows = []
-    for key, manifest in _files(store_path(store)).artifacts():
+    for key, manifest in files.artifacts():
         total = sum(file.size for file in manifest.files)
         rows.append(
             {
@@ -42,17 +50,19 @@ def ls(output: str, store: str | None) -> None:
                 "recipe": manifest.recipe,
                 "size": size(total) if output == "table" else total,
                 "created": manifest.created_at,
+                "tags": ", ".join(sorted(names.get(key, []))),
                 "headline": ", ".join(f"{name} {value}" for name, value in _headline(manifest.metrics).items()),
             }
         )
     rows.sort(key=lambda row: str(row["created"]), reverse=True)
-    click.echo(formatted(rows, ["key", "kind", "stage", "recipe", "size", "created", "headline"], output))
+    columns = ["key", "kind", "stage", "recipe", "size", "created", "tags", "headline"]
+    click.echo(formatted(rows, columns, output))
 
 
 @artifacts_command.command("show")
 @click.argument("key")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is.")
-@store_option
+@any_store_option
 def show(key: str, as_json: bool, store: str | None) -> None:
     """Show where an artifact lies, what made it and what it is made of."""
     from ..artifact import open_artifact
@@ -67,7 +77,7 @@ def show(key: str, as_json: bool, store: str | None) -> None:
     facts = [
         ("key", artifact.key),
         ("digest", artifact.digest),
-        ("folder", str(artifact.store.path(artifact.key))),
+        ("folder", artifact.store.place(f"artifacts/{artifact.key}")),
         ("kind", manifest.kind.value),
         (
             "made by",
@@ -89,17 +99,16 @@ def show(key: str, as_json: bool, store: str | None) -> None:
 
 @artifacts_command.command("verify")
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
-@store_option
+@any_store_option
 def verify(keys: tuple[str, ...], store: str | None) -> None:
     """Compare every file's size and SHA-256 with the manifest (of KEYs, or of all artifacts)."""
-    from boresight_api.outcome import StageFailure
+    from boresight_api.outcome import FailureClass, StageFailure
 
-    from ..artifact import resolve_key
+    from ..artifact import resolve_key, store_at
     from ..errors import UserError
     from ..text import plural
-    from .options import store_path
 
-    files = _files(store_path(store))
+    files = store_at(store)
     chosen = [resolve_key(files, key) for key in keys] or files.keys()
     broken = []
     for key in chosen:
@@ -107,16 +116,76 @@ def verify(keys: tuple[str, ...], store: str | None) -> None:
             manifest = files.verify(key)
             click.echo(f"ok      {key[:12]}  {manifest.stage}: {plural(len(manifest.files), 'file')}")
         except StageFailure as failure:
+            if failure.failure is not FailureClass.MISSING_INPUT:
+                raise  # the store does not answer: that says nothing about the artifact
             broken.append(key)
             click.echo(f"broken  {key[:12]}  {failure.message}")
     if broken:
         raise UserError(f"{plural(len(broken), 'artifact')} of {len(chosen)} cannot be used")
 
 
-def _files(folder: Path) -> FileStore:
-    from boresight_trainer.store.file import FileStore
+@artifacts_command.command("pull")
+@click.argument("key")
+@click.argument("folder", type=click.Path(path_type=Path))
+@any_store_option
+def pull(key: str, folder: Path, store: str | None) -> None:
+    """Copy an artifact into FOLDER, which must not exist or be empty; every file is checked as it arrives.
 
-    return FileStore(folder.as_uri())
+    A model's folder loads as it is: from_pretrained(FOLDER), vllm serve FOLDER.
+    """
+    import shutil
+    import uuid
+
+    from ..artifact import open_artifact
+    from ..errors import UserError
+    from ..text import plural, size
+
+    artifact = open_artifact(key, store)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: found something there, expected no folder or an empty one; name another one")
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    temporary.mkdir(parents=True)
+    try:
+        artifact.store.load(artifact.key, temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    files = artifact.manifest.files
+    click.echo(f"{folder}: {plural(len(files), 'file')}, {size(sum(f.size for f in files))}, {artifact.digest}")
+
+
+@artifacts_command.command("tag")
+@click.argument("name")
+@click.argument("key")
+@any_store_option
+def tag(name: str, key: str, store: str | None) -> None:
+    """Let NAME mean the artifact KEY from now on: manifests say artifact://tags/NAME.
+
+    A run resolves a tag once, when it is prepared; moving the tag changes no run that has begun.
+    """
+    from boresight_trainer.store.references import write_tag
+
+    from ..artifact import resolve_key, store_at
+
+    files = store_at(store)
+    found = resolve_key(files, key)
+    write_tag(files, name, found)
+    click.echo(f"artifact://tags/{name} is {found}")
+
+
+@artifacts_command.command("untag")
+@click.argument("name")
+@any_store_option
+def untag(name: str, store: str | None) -> None:
+    """Remove the tag NAME. What it named stays until `gc` finds that nobody else needs it."""
+    from boresight_trainer.store.references import read_tag, tag_name
+
+    from ..artifact import store_at
+
+    files = store_at(store)
+    key = read_tag(files, name)
+    files.remove([tag_name(name)])
+    click.echo(f"artifact://tags/{name} was {key}")
 
 
 def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,16 @@ def store_option(function: F) -> F:
     )(function)
 
 
+def any_store_option(function: F) -> F:
+    """``--store``: where artifacts lie, a bucket included."""
+    return click.option(
+        "--store",
+        metavar="URI",
+        help="Folder, file:// or s3:// URI of the store (s3: with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for "
+        "other stores than AWS, AWS_ENDPOINT_URL_S3). Default: $BORESIGHT_STORE, else the user's data folder.",
+    )(function)
+
+
 def namespace_option(function: F) -> F:
     """``--namespace``: of the run."""
     return click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of the run.")(

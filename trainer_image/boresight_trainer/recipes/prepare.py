@@ -115,7 +115,9 @@ def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
     pins = {identity: _with_rows(found, rows) for identity, found in pins.items()}
     keys = {stage.name: _known(stage.name, stage.key) for stage in made.stages}
     cluster, reference = document.execution.cluster, document.run
-    write_refs(store, cluster=cluster, namespace=reference.namespace, run=reference.uid, keys=keys.values())
+    write_refs(
+        store, cluster=cluster, namespace=reference.namespace, run=reference.uid, stages=keys, label=reference.name
+    )
     return PrepareReport(
         plan=_known("the plan", made.digest),
         pins=tuple(pins[source.id] for source in made.sources),

@@ -129,6 +129,10 @@ class Store(ABC):
         """One file of a finished artifact on this machine, checked against the manifest."""
 
     @abstractmethod
+    def load(self, key: str, folder: Path) -> None:
+        """Write every file of a finished artifact, and its manifest, into an empty folder of this machine, checked."""
+
+    @abstractmethod
     def verify(self, key: str) -> ArtifactManifest:
         """Read every file of an artifact, as it lies in the store, and compare size and SHA-256 with its manifest.
 

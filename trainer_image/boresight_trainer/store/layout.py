@@ -8,6 +8,7 @@ staging/<key, cut>-<random>/ what a stage is writing; renamed to artifacts/<key>
 checkpoints/<key>/<run UID, 8 letters>-<attempt>/
 cache/<name>/                what can be computed again
 tags/<name>.json             a name for a key
+logs/<run UID>/<stage>-<attempt>-<rank>.log
 refs/<cluster>/<namespace>/<run UID>.json   which keys a run needs; gc keeps what refs reach
 """
 
@@ -26,6 +27,7 @@ CHECKPOINTS = "checkpoints"
 CACHE = "cache"
 TAGS = "tags"
 REFS = "refs"
+LOGS = "logs"
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from boresight_api.base import API_VERSION
 from boresight_api.outcome import FailureClass, StageFailure
 
 from .base import Artifacts, Store
@@ -21,7 +23,7 @@ def tags(store: Artifacts) -> dict[str, str | None]:
     """Every tag, and the key that it names; None for one that cannot be read."""
     names = [file.name.removeprefix(f"{TAGS}/").removesuffix(".json") for file in store.files(TAGS)]
     found = {name: store.read(tag_name(name)) for name in names if not name.startswith(".")}
-    return {name: _key_in(content) for name, content in found.items() if content is not None}
+    return {name: parsed_tag(content) for name, content in found.items() if content is not None}
 
 
 def read_tag(store: Artifacts, name: str) -> str:
@@ -34,7 +36,7 @@ def read_tag(store: Artifacts, name: str) -> str:
             f"artifact://tags/{name}: found no such tag in {store.uri} (tags there: {known}); set it with "
             "`boresight artifacts tag`",
         )
-    key = _key_in(content)
+    key = parsed_tag(content)
     if key is None:
         raise StageFailure(
             FailureClass.MISSING_INPUT,
@@ -50,16 +52,73 @@ def write_tag(store: Store, name: str, key: str) -> None:
     store.write(tag_name(name), _document({"key": key, "time": _now()}))
 
 
-def write_refs(store: Store, *, cluster: str, namespace: str, run: str, keys: Iterable[str]) -> None:
-    """Say which keys a run needs, so that garbage collection keeps what they reach. The last writer is right."""
+@dataclass(frozen=True)
+class Ref:
+    """What a run needs."""
+
+    name: str
+    """Of the document in its store: ``refs/<cluster>/<namespace>/<run UID>.json``."""
+    run: str
+    """UID."""
+    label: str
+    """``<namespace>/<name>`` for people."""
+    stages: Mapping[str, str]
+    """Name of a stage -> key."""
+    keys: frozenset[str]
+    time: float
+    """When it was written or renewed last, in seconds since the epoch, by its writer's clock."""
+
+
+def refs_name(cluster: str, namespace: str, run: str) -> str:
+    """Where the ref of a run lies in a store."""
     folder = f"{REFS}/{checked_name(cluster, 'cluster')}/{checked_name(namespace, 'namespace')}"
-    document = {"apiVersion": "boresight.dev/v1alpha1", "kind": "Refs", "keys": sorted(set(keys)), "time": _now()}
-    store.write(f"{folder}/{checked_name(run, 'run UID')}.json", _document(document))
+    return f"{folder}/{checked_name(run, 'run UID')}.json"
 
 
-def _key_in(content: bytes) -> str | None:
+def write_refs(
+    store: Store, *, cluster: str, namespace: str, run: str, stages: Mapping[str, str], label: str = ""
+) -> None:
+    """Say which keys a run needs, so that garbage collection keeps what they reach. The last writer is right.
+
+    ``stages``: name -> key. ``label``: the run's name.
+    """
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": "Refs",
+        "name": label,
+        "stages": dict(stages),
+        "keys": sorted(set(stages.values())),
+        "time": _now(),
+    }
+    store.write(refs_name(cluster, namespace, run), _document(document))
+
+
+def renew_refs(store: Store, *, cluster: str, namespace: str, run: str) -> None:
+    """The run still works: its ref counts from now. Nothing if ``prepare`` has written none."""
+    name = refs_name(cluster, namespace, run)
+    content = store.read(name)
+    if content is not None and parsed_ref(name, content) is not None:
+        store.write(name, _document({**json.loads(content), "time": _now()}))
+
+
+def parsed_ref(name: str, content: bytes | None) -> Ref | None:
+    """The ref in a document; None for one that cannot be read."""
     try:
-        document = json.loads(content)
+        document = json.loads(content or b"")
+        keys = frozenset(document["keys"])
+        time = datetime.fromisoformat(document["time"]).timestamp()
+        stages = {str(stage): str(key) for stage, key in dict(document.get("stages", {})).items()}
+    except (ValueError, KeyError, TypeError):
+        return None
+    _, _, namespace, file = name.split("/", 3)
+    run = file.removesuffix(".json")
+    return Ref(name, run, f"{namespace}/{document.get('name') or run}", stages, keys, time)
+
+
+def parsed_tag(content: bytes | None) -> str | None:
+    """The key in a tag's document; None for one that cannot be read."""
+    try:
+        document = json.loads(content or b"")
     except ValueError:
         return None
     key = document.get("key") if isinstance(document, dict) else None

@@ -106,6 +106,11 @@ class S3Store(Store):
         )
         return folder / path
 
+    def load(self, key: str, folder: Path) -> None:
+        """Straight from the bucket."""
+        manifest = self.existing(key)
+        self._load(manifest, manifest.files, folder)
+
     def verify(self, key: str) -> ArtifactManifest:
         """Read every object of an artifact and compare size and SHA-256 with its manifest."""
         manifest = self.existing(key)
