@@ -131,7 +131,7 @@ def _without_job(draft: Draft, stage: StageStatus) -> None:
         _fail_deadline(draft, stage, None, None)
     elif stage.job_uid is not None:
         lost(draft, stage, None, "JobGone", f"the Job of attempt {stage.attempt} is gone, and with it its outcome")
-    elif stage.state is State.RUNNING:  # a status that does not say which Job: nothing can be found
+    elif stage.state is State.RUNNING or stage.attempt is None:  # a status that does not say which Job
         lost(draft, stage, None, "JobGone", f"attempt {stage.attempt} has no Job")
 
 

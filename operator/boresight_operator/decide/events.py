@@ -1,4 +1,4 @@
-"""What is said about a run as Kubernetes events: at most one at the start and one at the end of a stage.
+"""What is said about a run as Kubernetes events: at most one at the start and one at the end of a keyed stage.
 
 A stage's end and the next one's start are one decision, so they are one event.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from boresight_api.status import Condition, ConditionStatus, StageStatus
 
-from .draft import Draft
+from .draft import Draft, is_prepare
 
 REASONS = frozenset(
     {
@@ -43,7 +43,7 @@ def starting(draft: Draft, stage: StageStatus) -> None:
     if last is not None and last.reason in {"StageSucceeded", "StageCached"}:
         draft.events.pop()
         draft.event(last.reason, f"{last.message}; {message}")
-    elif draft.status.prepared is not None and (stage.attempt or 0) == 1:
+    elif not is_prepare(stage) and (stage.attempt or 0) == 1:
         draft.event("StageStarting", message)
 
 

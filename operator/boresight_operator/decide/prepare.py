@@ -144,8 +144,9 @@ def _found(draft: Draft, stage: StageStatus, finding: StageFinding, *, believe_m
         )
     step = finding.step if finding.state is StageState.CHECKPOINT else None
     if stage.state in DONE or stage.state is State.UNKNOWN:
-        update = {"artifact": None, "metrics": (), "completion_time": None, "resumed_from_step": step}
-        draft.move(stage, State.PENDING, MISSING if stage.state in DONE else None, None, **update)
+        update = {"artifact": None, "metrics": (), "completion_time": None, "job_uid": None}
+        reason = MISSING if stage.state in DONE else None
+        draft.move(stage, State.PENDING, reason, None, resumed_from_step=step, **update)
     else:
         draft.put(stage.model_copy(update={"resumed_from_step": step}))
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from boresight_api.status import Condition, ConditionStatus
 
 from ..decision import CleanUp, DeleteJob
-from .draft import Draft, seconds
+from .draft import Draft, seconds, under_way
 
 
 def clean_up(draft: Draft, succeeded: Condition) -> None:
     """Once the run has been over for long enough, everything but the run and its artifacts goes."""
     ended = seconds(succeeded.last_transition_time)
     if succeeded.status is ConditionStatus.UNKNOWN or ended is None or not draft.seen.jobs:
+        return
+    if any(map(under_way, draft.stages.values())):  # after an edit ``prepare`` runs while the run still says Failed
         return
     until = ended + draft.wishes.retain_seconds
     if draft.now < until:

@@ -87,11 +87,12 @@ def _next(draft: Draft, stage: StageStatus) -> bool:
         return False
     unborn = stage.state is State.STARTING and current_job(draft, stage) is None and not _merging(stage)
     if _is_idle(stage) or unborn or stage.reason in REFUSED:
-        rival = None if stage.job_uid or stage.reason == MISSING else claims.artifact_of_another(draft, stage)
+        has_job = stage.job_uid is not None and not _is_idle(stage)  # an idle stage may still name its last one
+        rival = None if has_job or stage.reason == MISSING else claims.artifact_of_another(draft, stage)
         if rival is not None:
             claims.take(draft, stage, rival)
             return True
-        rival = None if stage.job_uid else claims.in_the_way(draft, stage)
+        rival = None if has_job else claims.in_the_way(draft, stage)
         if rival is not None:
             claims.wait_for(draft, stage, rival)
             return False
@@ -142,7 +143,8 @@ def _waits_for_pods(draft: Draft, stage: StageStatus) -> bool:
         if alive or not (job.complete or job.failed or stuck):
             pods = ", ".join(f"{pod.name} on {pod.node or 'no node'}" for pod in alive[:3])
             message = f"attempt {job.attempt} of {job.stage} still ends" + (f": {pods}" if pods else "")
-            draft.move(stage, State.WAITING, "PreviousAttemptEnding", message, job_uid=None)
+            known = next_attempt(draft, stage) - 1  # once the Job is gone nothing else may know its number
+            draft.move(stage, State.WAITING, "PreviousAttemptEnding", message, attempt=known or None, job_uid=None)
             return True
     return False
 

@@ -17,7 +17,8 @@ from ..views import JobView, Part, PodView
 from .draft import Draft, are_shards, clock, is_prepare, seconds
 
 LOOK_AFTER_SECONDS = 30
-"""A Job without pod, or a pod without container, for so long: its events are listed once."""
+"""A Job without pod, or a pod without container, for so long: its events are listed once, and the status says what is
+missing. Sooner it would be a status write for every pod that comes up."""
 
 UNLIMITED = frozenset({"Unschedulable", "QuotaPending"})
 LIMITED = frozenset({"SecretMissing", "ConfigError", "ImagePull", "MountFailed", "PodsForbidden"})
@@ -128,7 +129,7 @@ def _looked_into(draft: Draft, stage: StageStatus, job: JobView, found: Wait) ->
         return Wait(reason, message)
     if job.events is None:
         look_at_events(draft, stage, job)
-    return found
+    return found if draft.now - _standing_since(stage, job) > LOOK_AFTER_SECONDS else STARTING
 
 
 def _told(events: tuple[str, ...]) -> Iterator[tuple[str, str]]:

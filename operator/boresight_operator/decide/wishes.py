@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from boresight_api.base import canonical_json, semantic_form, sha256_hex
+from boresight_api.base import canonical_json, sha256_hex
 from boresight_api.plan import Plan
-from boresight_api.stages import inputs_of
 
 from .. import names
 from ..settings import NamespaceSettings
@@ -73,21 +72,12 @@ def wishes_of(run: RunView, settings: NamespaceSettings) -> Wishes:
 def asked(plan: Plan, wishes: Wishes, retry: str | None) -> str:
     """Digest of what ``prepare`` is asked: the plan (before its keys are known: what it is made of), stores, retry."""
     sources = [source.id for source in plan.sources]
-    return _digest([plan.digest or _unpinned(plan), sources, wishes.access, retry])
+    return _digest([plan.digest or plan.unpinned_digest, sources, wishes.access, retry])
 
 
 def compute_digest(compute: Any) -> str:
     """Of a stage's compute."""
     return _digest(_dumped(compute))
-
-
-def _unpinned(plan: Plan) -> list[Any]:
-    """What identifies a plan whose sources have no pins yet."""
-    stages = [
-        [stage.name, stage.recipe_version, semantic_form(stage.config), [i.uri for _, i in inputs_of(stage.config)]]
-        for stage in plan.stages
-    ]
-    return [stages, [source.digest for source in plan.sources]]
 
 
 def _retry(annotations: Mapping[str, str]) -> str | None:
