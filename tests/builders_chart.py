@@ -68,6 +68,10 @@ VALUES: dict[str, dict[str, Any]] = {
         "monitoring": {"prometheus": PROMETHEUS},
         "admissionPolicy": {"enabled": True},
         "networkPolicy": {"apiServers": [{"cidr": "10.0.0.1/32", "port": 6443}, {"cidr": "fd00::1/128", "port": 443}]},
+        "gc": {
+            "enabled": True,
+            "stores": [{"name": "team", "uri": "s3://alignment/team", "secretName": "team-storage"}],
+        },
         "serviceAccount": {"annotations": {"example.com/role": "operator"}},
         "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
         "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],

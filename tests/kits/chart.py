@@ -93,5 +93,7 @@ def pods(rendering: Rendering) -> Iterator[Object]:
     for item in rendering.objects:
         if item["kind"] == "Deployment":
             yield item["spec"]["template"]["spec"]
+        elif item["kind"] == "CronJob":
+            yield item["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         elif item["kind"] == "Pod":
             yield item["spec"]

@@ -39,6 +39,16 @@
 {{- end -}}
 {{- end -}}
 
+{{- if $values.gc.enabled -}}
+{{- range $store := include "boresight.gcStores" . | fromJsonArray -}}
+{{- if not (and (hasPrefix "s3://" $store.uri) $store.secretName) -}}
+{{- fail (printf "gc.enabled: settings.defaults.storage is %s, and a CronJob can only clean a bucket with a Secret. Name stores in gc.stores" $store.uri) -}}
+{{- end -}}
+{{- else -}}
+{{- fail "gc.enabled: found neither gc.stores nor settings.defaults.storage. Name the stores to clean" -}}
+{{- end -}}
+{{- end -}}
+
 {{- if and $values.rbac.aggregatedRoles (not $values.rbac.create) -}}
 {{- fail "rbac.create is false and rbac.aggregatedRoles is true: set both to the same" -}}
 {{- end -}}

@@ -72,3 +72,14 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "boresight.metricsPort" -}}
 {{- .Values.settings.metricsPort | default 9090 | int -}}
 {{- end }}
+
+{{/* The stores to clean, as a JSON list. */}}
+{{- define "boresight.gcStores" -}}
+{{- $stores := .Values.gc.stores -}}
+{{- if not $stores -}}
+{{- with dig "defaults" "storage" dict .Values.settings -}}
+{{- $stores = list (merge (dict "name" "default") (pick . "uri" "endpoint" "secretName")) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $stores -}}
+{{- end }}

@@ -115,6 +115,7 @@ def test_every_setting_can_be_a_value_but_what_a_pod_has_for_itself() -> None:
         ({"networkPolicy": {"apiServers": [{"cidr": "10.0.0.1", "port": 6443}]}}, "cidr"),
         ({"podLabels": {"a": 1}}, "podLabels"),
         ({"admissionPolicy": {"action": "Refuse"}}, "action"),
+        ({"gc": {"stores": [{"name": "a", "uri": "file:///data", "secretName": "b"}]}}, "uri"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(helm: Helm, values: Any, named: str) -> None:
@@ -136,6 +137,11 @@ def test_a_value_that_cannot_be_is_refused_by_name(helm: Helm, values: Any, name
         ({"monitoring": {"serviceMonitor": {"enabled": True}}}, "Say who Prometheus is"),
         ({"monitoring": {"podMonitor": {"enabled": True}}}, "Say who Prometheus is"),
         ({"rbac": {"create": False}}, "rbac.aggregatedRoles is true"),
+        ({"gc": {"enabled": True}}, "found neither gc.stores nor settings.defaults.storage"),
+        (
+            {"gc": {"enabled": True}, "settings": {"defaults": {"storage": {"uri": "file:///data"}}}},
+            "can only clean a bucket with a Secret",
+        ),
         (
             {"admissionPolicy": {"enabled": True}, "settings": {"defaults": {"allowedImages": ["a[bc]"]}}},
             r"the pattern a\[bc\] in settings has a set of characters",
