@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
-from .base import Contract, canonical_json, sha256_hex
+from .base import Contract, canonical_json, semantic_form, sha256_hex
 from .compute import Compute, StageCompute
 from .enums import SftTarget, SuiteName
 from .inputs import SourceBook
@@ -78,11 +79,20 @@ class Plan:
                 return stage
         raise KeyError(name)
 
-    @property
+    @cached_property
     def digest(self) -> str | None:
         """SHA-256 over the stages' names and keys; None as long as one is unknown."""
         keys = [[stage.name, stage.key] for stage in self.stages]
         return None if any(key is None for _, key in keys) else sha256_hex(canonical_json(keys))
+
+    @cached_property
+    def unpinned_digest(self) -> str:
+        """SHA-256 over what the stages are made of, whatever is pinned: it tells plans apart whose keys are unknown."""
+        stages = [
+            [stage.name, stage.recipe_version, semantic_form(stage.config), [i.uri for _, i in inputs_of(stage.config)]]
+            for stage in self.stages
+        ]
+        return sha256_hex(canonical_json([stages, [source.digest for source in self.sources]]))
 
 
 def plan(run: Run, pins: Mapping[str, Pin] | None = None, *, recipe: str | None = None) -> Plan:

@@ -111,7 +111,11 @@ class Planner:
         """As this release plans it now."""
         known = hash(tuple(sorted((identity, pin.digest or "", pin.key or "") for identity, pin in pins.items())))
         place = (run.uid, run.generation, recipe, known)
-        return self._plans.get(place) or self._plans.put(place, _planned(run, pins, recipe))
+        if (found := self._plans.get(place)) is None:
+            found = self._plans.put(place, _planned(run, pins, recipe))
+            if recipe is None and found.plan is not None:  # the status will name what was chosen
+                self._plans.put((run.uid, run.generation, found.plan.recipe, known), found)
+        return found
 
     def _with_pins(self, run: RunView, saved: Sequence[Snapshot], pins: Mapping[str, Pin]) -> Planned:
         """Planned anew, with saved pins where the status has none."""

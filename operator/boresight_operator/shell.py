@@ -128,9 +128,43 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.error_backoffs = RETRY_SECONDS
     settings.queueing.idle_timeout = IDLE_SECONDS
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = _NoProgress()
     for resource in (JOBS, PODS):
         settings.watching.label_selectors[resource.group, resource.version, resource.plural] = SELECTOR
     return settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """kopf would copy every object at every event for handlers of changes, of which there are none here."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """As above: handlers of events have no progress."""
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
 
 
 def _listen(stop: asyncio.Event) -> None:
