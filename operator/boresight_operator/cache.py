@@ -144,17 +144,28 @@ class Cache:
                 return entry.decode()
         return None
 
+    def has_run(self, uid: str) -> bool:
+        """Whether it is there, as far as we know."""
+        return any(uid in self._kinds[plural].entries for plural in self._runs)
+
     def runs(self) -> Iterator[str]:
         """The UIDs of all runs."""
         return (uid for resource in RUNS for uid in tuple(self._kinds[resource.plural].entries))
 
     def jobs_of(self, run_uid: str) -> tuple[Object, ...]:
-        """The Jobs whose controller is this run, and those that are gone while their pods still end."""
-        return self._decode(JOBS, self._children.get(run_uid, ())) + self._orphaned(self._run_pods.get(run_uid, ()))
+        """The Jobs whose controller is this run, and those that are gone while their pods still end.
+
+        An owner in another namespace is none, as for the garbage collector: whoever may make Jobs and pods in one
+        namespace could else speak for the runs of all others.
+        """
+        run = self._run_entry(run_uid)
+        jobs, pods = self._children.get(run_uid, ()), self._run_pods.get(run_uid, ())
+        return self._decode(JOBS, self._beside(run, JOBS, jobs)) + self._orphaned(self._beside(run, PODS, pods))
 
     def pods_of(self, job_uid: str) -> tuple[Object, ...]:
-        """The pods whose controller is this Job."""
-        return self._decode(PODS, self._children.get(job_uid, ()))
+        """The pods whose controller is this Job, in its namespace."""
+        job = self._kinds[JOBS.plural].entries.get(job_uid)
+        return self._decode(PODS, self._beside(job, PODS, self._children.get(job_uid, ())))
 
     def runs_with_key(self, namespace: str, key: str) -> frozenset[str]:
         """The runs that have a stage with this key in their status."""
@@ -168,6 +179,16 @@ class Cache:
     def counts(self) -> Mapping[str, int]:
         """How many objects of each resource are known, by plural."""
         return {plural: len(kind.entries) for plural, kind in self._kinds.items()}
+
+    def _run_entry(self, uid: str | None) -> _Entry | None:
+        """A run of any kind."""
+        found = (self._kinds[plural].entries.get(uid or "") for plural in self._runs)
+        return next(filter(None, found), None)
+
+    def _beside(self, owner: _Entry | None, resource: Resource, uids: Iterable[str]) -> list[str]:
+        """Those in the owner's namespace; of an owner that is gone, all."""
+        entries = self._kinds[resource.plural].entries
+        return [uid for uid in uids if owner is None or entries[uid].namespace == owner.namespace]
 
     def _orphaned(self, pod_uids: Iterable[str]) -> tuple[Object, ...]:
         """The Jobs that are gone of pods that still run."""
@@ -258,7 +279,8 @@ class Cache:
         if resource == PODS:
             job = self._kinds[JOBS.plural].entries.get(owner or "")
             owner = job.owner if job else entry.run
-        return {owner} if owner and any(owner in self._kinds[plural].entries for plural in self._runs) else set()
+        run = self._run_entry(owner)
+        return {run.uid} if run is not None and run.namespace == entry.namespace else set()
 
 
 class Listing:

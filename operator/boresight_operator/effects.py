@@ -12,7 +12,7 @@ from boresight_api.plan import Plan
 from . import names
 from .api import CONFIG_MAPS, EVENTS, JOBS, NETWORK_POLICIES, NODES, SERVICES, Api, Object, Resource
 from .decision import CleanUp, DeleteJob, Effect, LookAtEvents, LookAtNode, SavePlan, StartAttempt
-from .errors import AlreadyExists, Forbidden, Invalid, NotFound
+from .errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from .logs import about
 from .memory import Memory
 from .objects import plan_config_map, render
@@ -44,7 +44,9 @@ class Refused(Exception):  # noqa: N818 an outcome
 class Effects:
     """Performs effects."""
 
-    def __init__(self, api: Api, memory: Memory, seen: Seen) -> None:
+    def __init__(self, api: Api, memory: Memory, seen: Seen, exists: Callable[[str], bool]) -> None:
+        """``exists`` says whether a run (by UID) is still there."""
+        self._exists = exists
         self._api = api
         self._memory = memory
         self._seen = seen
@@ -99,8 +101,11 @@ class Effects:
         return True
 
     async def _put(self, observation: Observation, resource: Resource, body: Object) -> None:
-        """Create or apply one object. Raises Refused, or ApiError where trying again may help."""
+        """Create or apply one object. Raises Refused, or ApiError where trying again may help; Conflict if the run has
+        been deleted since it was observed: nothing is made for a UID that is gone."""
         run, name = observation.run, body["metadata"]["name"]
+        if not self._exists(run.uid):
+            raise Conflict(404, "NotFound", f"{run.kind} {run.name} with UID {run.uid} is gone")
         facts = self._memory.of(run.uid)
         try:
             if resource in APPLIED:

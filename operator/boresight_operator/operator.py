@@ -92,7 +92,7 @@ class Operator:
             self._observer,
             self._siblings,
             memory,
-            Effects(self._client, memory, self._seen),
+            Effects(self._client, memory, self._seen, self._cache.has_run),
             EventWriter(self._client, settings.pod_name, self.telemetry.events_failed.inc),
             self._seen,
             self._gone,

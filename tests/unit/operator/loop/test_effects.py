@@ -7,10 +7,12 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
+import pytest
 from boresight_operator.api import CONFIG_MAPS, EVENTS, JOBS, NETWORK_POLICIES, NODES, Answer
 from boresight_operator.client import Client
 from boresight_operator.decision import CleanUp, DeleteJob, LookAtEvents, LookAtNode, SavePlan, StartAttempt
 from boresight_operator.effects import MAX_EVENTS, Effects
+from boresight_operator.errors import Conflict
 from boresight_operator.memory import NODE_SECONDS, Memory
 from boresight_operator.views import JobView, Observation, Part, PodView
 from builders_loop import NAMESPACE, Cluster, failure
@@ -23,6 +25,7 @@ class Hands:
 
     def __init__(self) -> None:
         self.cluster, self.memory = Cluster(), Memory()
+        self.gone: set[str] = set()
         self.client = Client(
             self.cluster,
             Random(1),
@@ -30,7 +33,7 @@ class Hands:
             metric=lambda *_: None,
             in_flight=4,  # type: ignore[arg-type]
         )
-        self.effects = Effects(self.client, self.memory, lambda resource, obj, uid: None)
+        self.effects = Effects(self.client, self.memory, lambda resource, obj, uid: None, lambda uid: uid not in self.gone)
         self.observation: Observation = a_run().prepared().observe()
 
     @property
@@ -146,6 +149,14 @@ def test_a_network_policy_is_applied_again_only_if_it_says_something_else() -> N
     hands.observation = dataclasses.replace(hands.observation, settings=settings)
     hands.play(lambda: hands.effects.perform(hands.observation, [StartAttempt("prepare", None, 3)]))
     assert applied() == 2
+
+
+def test_nothing_is_made_for_a_run_that_is_gone() -> None:
+    hands = Hands()
+    hands.gone.add(UID)
+    with pytest.raises(Conflict, match="is gone"):
+        hands.play(lambda: hands.effects.perform(hands.observation, [StartAttempt("prepare", None, 1)]))
+    assert hands.writes() == []
 
 
 def test_what_is_refused_does_not_hold_up_what_follows_and_is_news_once() -> None:
