@@ -115,11 +115,15 @@ class Invariants:
             self._fail(f"{process.identity} sent {call.method} {call.path}, but {holder} holds the Lease")
 
     def _nothing_for_the_dead(self, change: Change) -> None:
-        owner = controller_of(change.new)
-        if owner is None or self.world.call_sent is None:
+        """A request that was sent before the process was told of the deletion may be sent again."""
+        owner, call = controller_of(change.new), self.world.call
+        if owner is None or call is None:
             return
         known = self.world.processes[change.actor].dead_runs.get(owner["uid"])
-        if known is not None and known < self.world.call_sent:
+        if known is None or known >= call.sent:
+            return
+        begun = [at for at, who, target in self.world.requests if (who, target) == (change.actor, call.target)]
+        if min(begun) > known:
             self._fail(f"{change.resource.kind} {name_of(change.new)} was created for dead UID {owner['uid']}")
 
     def _job_is_right(self, change: Change) -> None:
@@ -310,7 +314,7 @@ class Invariants:
     def budgets(self) -> None:
         """What was charged is what really failed; what somebody else ended was free."""
         for run in self.world.runs():
-            if self.excused[uid_of(run)] or self.removed_artifacts or self.world.kubelet.lost:
+            if self.excused[uid_of(run)] or self.removed_artifacts or self.world.kubelet.trouble:
                 continue
             for stage in run.get("status", {}).get("stages", ()):
                 self._charged_exactly(run, stage)

@@ -59,6 +59,8 @@ class Kubelet:
         """Nodes that do not answer."""
         self.ends: dict[str, tuple[End, bool]] = {}
         """Pod's UID -> how its container ended, and whether it was told to (deleted, evicted, node trouble)."""
+        self.trouble = False
+        """Whether a node ever was in trouble: what its pods cost is a matter of when it was seen."""
         self._node = 0
         registry.subscribers.append(self._on_change)
 
@@ -251,11 +253,14 @@ class Kubelet:
 
     def lose_node(self, name: str) -> None:
         """The node does not answer any more; its pods are evicted after a while, and stay for ever."""
+        self.trouble = True
         self.lost.add(name)
         asyncio.get_running_loop().call_later(TAINT_SECONDS, self._evict_from, name)
 
     def return_node(self, name: str) -> None:
         """The node answers again; what ran on it was killed."""
+        if name not in self.lost:
+            return
         self.lost.discard(name)
         for life in list(self.lives.values()):
             pod = self._pod(life)
@@ -265,6 +270,7 @@ class Kubelet:
 
     def remove_node(self, name: str) -> None:
         """The node object is deleted: pod GC ends its pods by force."""
+        self.trouble = True
         if self.registry.find(api.NODES, "", name) is not None:
             self.registry.delete(api.NODES, "", name, "cloud")
         asyncio.get_running_loop().call_later(POD_GC_SECONDS, self._collect_pods_of, name)

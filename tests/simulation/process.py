@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextvars
+import json
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -124,6 +125,12 @@ class Call:
     def mutates(self) -> bool:
         """Whether it can change anything."""
         return self.method != "GET"
+
+    @property
+    def target(self) -> str:
+        """Method, path and (of a POST) name: the same for every sending of one request."""
+        name = json.loads(self.body)["metadata"].get("name", "") if self.method == "POST" and self.body else ""
+        return f"{self.method} {self.path} {name}"
 
     @property
     def about_lease(self) -> bool:

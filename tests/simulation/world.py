@@ -123,8 +123,8 @@ class World:
         self.namespaces = NamespaceController(self.registry, lag)
         self.processes: dict[str, Process] = {}
         self.lives = 0
-        self.requests: list[tuple[float, str, str, str]] = []
-        """(time, process, method, path) of every request but the elector's."""
+        self.requests: list[tuple[float, str, str]] = []
+        """(time, process, target) of every request but the elector's."""
         self.writes: list[Change] = []
         """Every stored change by an operator, but the Lease."""
         self.on_request: Callable[[Process, Call], None] = lambda process, call: None
@@ -133,8 +133,8 @@ class World:
         """Told of every request when the server gets it."""
         self.on_answer: Callable[[Process, Call], None] = lambda process, call: None
         """Told of every answer, when it has arrived and nobody has acted on it."""
-        self.call_sent: float | None = None
-        """When the request that is being served was sent."""
+        self.call: Call | None = None
+        """The request that is being served."""
         self.errors: list[str] = []
         """What no process may ever do: end with an error, ..."""
         self.registry.subscribers.append(self._note)
@@ -261,7 +261,7 @@ class World:
     def _send(self, wire: Wire, call: Call) -> None:
         if not call.about_lease:
             number = len(self.requests)
-            self.requests.append((self.now, wire.name, call.method, call.path))
+            self.requests.append((self.now, wire.name, call.target))
             if number == MAX_REQUESTS:
                 self.errors.append(f"{number} requests: somebody works in vain")
             if self.crash is not None and self.crash.number == number:
@@ -299,12 +299,12 @@ class World:
                 self._back(wire, call, answer)
 
     def _serve(self, wire: Wire, call: Call) -> Any:
-        self.call_sent = call.sent
+        self.call = call
         self.on_serve(self.processes[wire.name], call)
         try:
             return self.api.answer(wire.name, call.method, call.path, call.query, call.headers, call.body)
         finally:
-            self.call_sent = None
+            self.call = None
 
     def _back(self, wire: Wire, call: Call, answer: Any) -> None:
         latency = self.random.uniform(0, self.faults.latency)
