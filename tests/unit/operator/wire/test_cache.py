@@ -201,6 +201,20 @@ def test_pods_find_their_run_also_when_they_come_before_their_job() -> None:
     assert cache.pods_of("j") == ()
 
 
+def test_an_owner_in_another_namespace_is_none() -> None:
+    cache, elsewhere = Cache(), {"metadata": {"namespace": "other"}}
+    cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("r", 1))
+    cache.observe(JOBS, "ADDED", a_job("j", 2, "r"))
+    foreign = an_object("f", "f", 3, "r", status={}, **elsewhere)
+    assert cache.observe(JOBS, "ADDED", foreign) == set()
+    pod = an_object("p", "p", 4, "j", status={"phase": "Failed"}, **elsewhere)
+    assert cache.observe(PODS, "ADDED", pod) == set()
+    labelled = {"metadata": {"namespace": "other", "labels": {"boresight.dev/run-uid": "r"}}}
+    assert cache.observe(PODS, "ADDED", an_object("o", "o", 5, "gone", status={}, **labelled)) == set()
+    assert [job["metadata"]["uid"] for job in cache.jobs_of("r")] == ["j"]
+    assert cache.pods_of("j") == ()
+
+
 def test_a_claim_on_a_key_wakes_the_other_runs_that_have_it() -> None:
     cache = Cache()
     cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("first", 1, (K1, "Pending")))
