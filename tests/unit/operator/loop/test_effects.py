@@ -33,7 +33,9 @@ class Hands:
             metric=lambda *_: None,
             in_flight=4,  # type: ignore[arg-type]
         )
-        self.effects = Effects(self.client, self.memory, lambda resource, obj, uid: None, lambda uid: uid not in self.gone)
+        self.effects = Effects(
+            self.client, self.memory, lambda resource, obj, uid: None, lambda uid: uid not in self.gone
+        )
         self.observation: Observation = a_run().prepared().observe()
 
     @property
