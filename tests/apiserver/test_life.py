@@ -213,7 +213,7 @@ def test_kubectl_tells_the_story(plane: ControlPlane, world: World) -> None:
     assert line[3] == "evaluation"
     world.play(run, "evaluation")
     described = plane.kubectl("describe", "eval", "story", "-n", world.namespace).stdout
-    for word in ("StageStarting", "Succeeded", "Artifact", "boresight-operator"):
+    for word in ("StageSucceeded", "Succeeded", "Artifact", "boresight-operator"):
         assert word in described
     until(lambda: world.events(run), "events")
     assert all(event["reason"][0].isupper() and " " not in event["reason"] for event in world.events(run))
