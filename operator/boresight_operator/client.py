@@ -5,6 +5,7 @@
   a create succeeded if the object is there and is ours; an apply with a resourceVersion if the object holds what we
   applied.
 - 409 AlreadyExists of a create is looked at in the same way; every other 409 is for the caller, who observes again.
+  An Event is the exception: it may be sent twice, for its name is made of what it says.
 - 410 in the middle of a list: begin again.
 
 A write asks ``guard`` directly before each sending. A process that is stopped after that line and continued later still
@@ -18,7 +19,7 @@ from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 
-from .api import Listed, Object, Resource, Transport
+from .api import EVENTS, Listed, Object, Resource, Transport
 from .applied import holds
 from .errors import AlreadyExists, Conflict, Gone, NotFound, Unavailable
 from .exchange import APPLY, Exchange, Metric, Request
@@ -88,17 +89,24 @@ class Client:
                 return
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """POST. Raises AlreadyExists if the name is taken by an object that is not this one."""
+        """POST. Raises AlreadyExists if the name is taken by an object that is not this one.
+
+        The name of an Event is made of what it says (:mod:`.events`): the one that has it already says the same, and is
+        not looked at, for which there is no right.
+        """
+        telling = resource == EVENTS
         request = Request(
-            "create", "POST", resource, resource.path(namespace), REQUEST_SECONDS, body=body, repeatable=False
+            "create", "POST", resource, resource.path(namespace), REQUEST_SECONDS, body=body, repeatable=telling
         )
         for _ in range(2):
             try:
                 return await self._send(request)
             except AlreadyExists as error:
+                if telling:
+                    return body
                 failure: AlreadyExists | Unavailable = error
             except Unavailable as error:
-                if error.code == 429:
+                if error.code == 429 or telling:
                     raise
                 failure = error
             stored = await self._find(resource, namespace, body["metadata"]["name"])

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from boresight_operator.api import ALIGNMENT_RUNS, JOBS, NETWORK_POLICIES, NODES, Answer
+from boresight_operator.api import ALIGNMENT_RUNS, EVENTS, JOBS, NETWORK_POLICIES, NODES, Answer
 from boresight_operator.client import LIST_RESTARTS, PAGE_ITEMS, REQUEST_SECONDS, TRIES, Client
 from boresight_operator.errors import (
     AlreadyExists,
@@ -209,6 +209,13 @@ def test_a_create_that_arrives_late_is_found_by_its_repetition() -> None:
     result, api = asked(create, LOST, failure(404), failure(409, "AlreadyExists"), ok(a_job(uid="u")))
     assert result["metadata"]["uid"] == "u"
     assert api.methods == ["POST", "GET", "POST", "GET"]
+
+
+def test_an_event_whose_post_was_lost_is_sent_again_and_never_read() -> None:
+    event = {"metadata": {"name": "run.0123456789abcdef"}}
+    taken = failure(409, "AlreadyExists")
+    result, api = asked(lambda client: client.create(EVENTS, "ns", event), LOST, taken)
+    assert (result, api.methods) == (event, ["POST", "POST"])
 
 
 def test_a_create_that_is_lost_twice_is_unavailable() -> None:
