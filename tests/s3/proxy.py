@@ -47,11 +47,13 @@ class Request:
 @dataclass
 class Proxy:
     """Forwards to ``server``. ``before`` may change a request; ``cut`` says whose connection breaks before the answer
-    (the request has been carried out); ``refuse`` whose breaks before it arrives."""
+    (the request has been carried out); ``halve`` whose breaks in the middle of it; ``refuse`` whose breaks before the
+    request arrives."""
 
     server: MinioServer
     before: Callable[[Request], None] = lambda _: None
     cut: Callable[[Request], bool] = lambda _: False
+    halve: Callable[[Request], bool] = lambda _: False
     refuse: Callable[[Request], bool] = lambda _: False
     seen: list[Request] = field(default_factory=list)
     _http: ThreadingHTTPServer | None = None
@@ -124,6 +126,10 @@ class Proxy:
                 handler.send_header(name, value)
         handler.send_header("Content-Length", length or "0")
         handler.end_headers()
+        if self.halve(request):
+            handler.wfile.write(content[: len(content) // 2])
+            _break(handler)
+            return
         handler.wfile.write(content)
 
 

@@ -121,6 +121,25 @@ def test_pauses_grow_are_random_and_end_at_the_deadline() -> None:
     assert len({round(pause, 6) for pause in pauses}) == len(pauses) >= 8
 
 
+def test_whatever_arrives_moves_the_deadline() -> None:
+    now, arrived = [0.0], [0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def break_off() -> int:
+        now[0] += 50
+        if arrived[0] < 5:
+            arrived[0] += 1
+            raise ConnectionResetError
+        return arrived[0]
+
+    assert Retry(60, clock=lambda: now[0], sleep=sleep).call("read", break_off, lambda: arrived[0]) == 5
+    arrived[0], now[0] = -100, 0.0
+    with pytest.raises(ConnectionResetError):
+        Retry(60, clock=lambda: now[0], sleep=sleep).call("read", break_off)
+
+
 @pytest.mark.parametrize("answer", [503, 500, 429])
 def test_an_overloaded_store_is_asked_again(minio: MinioServer, bucket: str, tmp_path: Path, answer: int) -> None:
     class Busy:

@@ -112,10 +112,13 @@ class Bucket:
             if token is None:
                 return
 
-    def call(self, action: str, name: str, request: Callable[[], T]) -> T:
-        """``request`` with retries. Raises :class:`StageFailure` saying what could not be done to ``name``."""
+    def call(self, action: str, name: str, request: Callable[[], T], progress: Callable[[], int] = int) -> T:
+        """``request`` with retries. Raises :class:`StageFailure` saying what could not be done to ``name``.
+
+        ``progress``: how far it came; further than at the last failure, and the deadline counts anew.
+        """
         try:
-            return self._retry.call(f"{action} {self.place(name)}", request)
+            return self._retry.call(f"{action} {self.place(name)}", request, progress)
         except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             endpoint = self._client._base_url.host
             raise failure(error, action, self.place(name), endpoint, worked=self._worked.is_set()) from error

@@ -7,7 +7,6 @@ import random as randomness
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TypeVar
 
 import urllib3
@@ -41,19 +40,24 @@ class Retry:
     sleep: Callable[[float], None] = time.sleep
     random: randomness.Random = field(default_factory=randomness.Random)
 
-    def call(self, action: str, request: Callable[[], T]) -> T:
-        """The answer to ``request``. Raises its last error once the deadline is near or if repeating is of no use."""
-        end = self.clock() + self.seconds
-        for number in count():
+    def call(self, action: str, request: Callable[[], T], progress: Callable[[], int] = int) -> T:
+        """The answer to ``request``. Raises its last error once the deadline is near or if repeating is of no use.
+
+        Deadline and pauses count from the start, or from the last failure that found ``progress`` further on.
+        """
+        end, number, reached = self.clock() + self.seconds, 0, progress()
+        while True:
             try:
                 return request()
             except (*_LOST, S3Error, ServerError, InvalidResponseError) as error:
+                if progress() > reached:
+                    end, number, reached = self.clock() + self.seconds, 0, progress()
                 pause = self.random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(number, 10)))
                 if not passes(error) or self.clock() + pause > end:
                     raise
                 log.warning("store: could not %s (%s); again in %.1f s", action, summary(error), pause)
                 self.sleep(pause)
-        raise AssertionError  # the loop has no end of its own
+                number += 1
 
 
 def passes(error: Exception) -> bool:

@@ -34,9 +34,11 @@ from ..layout import ARTIFACTS, CACHE, CHECKPOINTS, STAGING, checked_key, checke
 from ..local_cache import LocalCache
 from .bucket import Bucket
 from .mirror import Mirror, fetch_previous
-from .transfer import check, download, upload
+from .transfer import check, download, in_order, upload
 
 log = logging.getLogger(__name__)
+
+_FILES_AT_ONCE = 4
 
 
 class S3Store(Store):
@@ -123,12 +125,16 @@ class S3Store(Store):
 
     def _load(self, manifest: ArtifactManifest, files: Iterable[ArtifactFile], folder: Path) -> None:
         names = self.names_of(manifest)
-        for file in files:
+
+        def load(file: ArtifactFile) -> None:
             path = folder / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             wrong = download(self._bucket, names[file.path], path, size=file.size, digest=file.digest)
             if wrong is not None:
                 raise self._corrupted(manifest, file, wrong)
+
+        for _ in in_order(load, files, ahead=_FILES_AT_ONCE):
+            pass
         (folder / MANIFEST_NAME).write_bytes(manifest.to_bytes())
 
     def _is_whole(self, files: Iterable[ArtifactFile], folder: Path) -> bool:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 from xml.etree import ElementTree
 
 from boresight_api.outcome import FailureClass, StageFailure
@@ -33,6 +33,8 @@ PART = 16 * MEBIBYTE
 MOST_PARTS = 10_000
 IN_FLIGHT = 4 * PART
 """Bytes of parts that are in memory at once; larger parts travel fewer at a time."""
+CHUNK = MEBIBYTE
+_BEHIND = 8
 
 
 def upload(bucket: Bucket, path: Path, name: str, *, size: int, digest: str) -> None:
@@ -52,8 +54,13 @@ def upload(bucket: Bucket, path: Path, name: str, *, size: int, digest: str) -> 
 
 def download(bucket: Bucket, name: str, path: Path, *, size: int, digest: str) -> str | None:
     """Write the object ``name`` to a new file. Returns what it is instead of what was expected; None if it is that."""
+
+    def write(chunk: bytes) -> None:
+        with storage_errors("write", path):  # a full disk here is no broken connection there
+            file.write(chunk)
+
     with storage_errors("write", path), path.open("xb") as file:
-        found = _read(bucket, name, size, file.write)
+        found = _read(bucket, name, size, write)
     return None if found == digest else found
 
 
@@ -92,7 +99,7 @@ def _upload_in_parts(bucket: Bucket, file: int, path: Path, name: str, *, size: 
         return response.headers["ETag"]
 
     try:
-        tags = list(_in_order(put, contents(), ahead=max(1, IN_FLIGHT // length)))
+        tags = list(in_order(put, contents(), ahead=max(1, IN_FLIGHT // length)))
         _require(path, os.fstat(file).st_size, f"sha256:{whole.hexdigest()}", size, digest)
         bucket.call("write", name, lambda: _complete(bucket, name, upload_id, tags, size))
     except BaseException:
@@ -139,23 +146,61 @@ def _require(path: Path, found_size: int, found: str, size: int, digest: str) ->
 
 
 def _read(bucket: Bucket, name: str, size: int, write: Callable[[bytes], object]) -> str:
-    """Pass the object to ``write`` in order; returns its digest, or in words what is there instead."""
+    """Pass the object to ``write`` in order; returns its digest, or in words what is there instead.
+
+    A connection that breaks is taken up where it broke; every byte that arrives moves the deadline.
+    """
     found = bucket.look(name)
     if found is None or found.size != size:
         return "no file" if found is None else f"{found.size} bytes"
-    length, whole = part_size(size), hashlib.sha256()
+    done = 0
+    with _Digest() as whole:
 
-    def get(offset: int) -> bytes:
-        headers = {"Range": f"bytes={offset}-{min(offset + length, size) - 1}"}
-        return bucket.call("read", name, lambda: bucket.request("GET", name, headers=headers).data)
+        def go_on() -> None:
+            nonlocal done
+            headers = {"Range": f"bytes={done}-"} if done else {}
+            response = bucket.request("GET", name, headers=headers, stream=True)
+            try:
+                for chunk in response.stream(CHUNK, decode_content=False):
+                    whole.add(chunk)
+                    write(chunk)
+                    done += len(chunk)
+            finally:
+                response.close() if done < size else response.release_conn()
 
-    for content in _in_order(get, range(0, size, length), ahead=max(1, IN_FLIGHT // length)):
-        whole.update(content)
-        write(content)
-    return f"sha256:{whole.hexdigest()}"
+        while done < size:
+            bucket.call("read", name, go_on, progress=lambda: done)
+        return whole.value()
 
 
-def _in_order(function: Callable[[A], B], items: Iterable[A], *, ahead: int) -> Iterator[B]:
+class _Digest:
+    """SHA-256 on a core of its own, a few chunks behind what arrives: hashing costs as much as receiving."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def add(self, chunk: bytes) -> None:
+        """Waits when it is ``_BEHIND`` chunks ahead."""
+        self._waiting.append(self._pool.submit(self._hash.update, chunk))
+        if len(self._waiting) > _BEHIND:
+            self._waiting.popleft().result()
+
+    def value(self) -> str:
+        """``sha256:<hex>`` of everything."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def in_order(function: Callable[[A], B], items: Iterable[A], *, ahead: int) -> Iterator[B]:
     """Results in the order of ``items``, computed in threads; at most ``ahead`` items are taken before their turn."""
     with ThreadPoolExecutor(ahead) as pool:
         waiting: deque[Future[B]] = deque()
