@@ -30,6 +30,8 @@ KEY_ANNOTATION = f"{GROUP}/key"
 """The whole key."""
 PLAN_ANNOTATION = f"{GROUP}/plan"
 """Digest of the plan."""
+STORE_ANNOTATION = f"{GROUP}/store"
+""":func:`store_digest` of the store that an attempt publishes to, whatever its run's spec says by now."""
 SPEC_HASH_ANNOTATION = f"{GROUP}/spec-hash"
 """Of the object as we rendered it, so that AlreadyExists can be told from a foreign object."""
 DEVICES_ANNOTATION = f"{GROUP}/devices"
@@ -51,6 +53,11 @@ def object_name(kind: str, run_name: str, run_uid: str, stage: str, what: str) -
 def attempt_name(run_name: str, run_uid: str, stage: str, key: str | None, attempt: int, part: Part) -> str:
     """Of an attempt's Job, its ConfigMap and its headless Service."""
     return object_name("Job", run_name, run_uid, stage, f"{key or stage}/{attempt}/{part.value}")
+
+
+def store_digest(uri: str, endpoint: str | None) -> str:
+    """Names a store in 16 digits."""
+    return sha256_hex(canonical_json([uri.rstrip("/"), endpoint or ""]))[:16]
 
 
 def plan_name(run_name: str, run_uid: str, digest: str) -> str:

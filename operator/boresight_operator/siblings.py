@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from . import names
 from .api import Object
 from .cache import Cache
+from .claims import stage_claim
 from .plain import condition, controller, epoch, mapping, mappings, number, text
 from .settings import NamespaceSettings
 from .views import Claim, Rival, RunView, Usage
@@ -44,11 +45,13 @@ class Standing:
     name: str
     created: float = 0.0
     store: Store | None = None
-    """None: a run of which nothing is left but Jobs that end; it may be any."""
+    """None: a run of which nothing is left but Jobs that end."""
     claims: Mapping[str, Claim] = field(default_factory=dict)
     """By key."""
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """URI and digest, by key."""
+    job_stores: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By key: the stores (:func:`.names.store_digest`) that Jobs of it work in; an edit of the spec does not move them."""
     live: bool = False
     """Whether it has a live attempt, of ``prepare`` too."""
     devices: int = 0
@@ -63,6 +66,19 @@ class Standing:
     """Whether a stage waits for a limit of its namespace."""
     shows_progress: bool = False
     """Whether its status has progress in it."""
+
+    def claim_on(self, key: str, store: Store) -> Claim | None:
+        """What it has to do with ``key`` in ``store``."""
+        claim = self.claims.get(key)
+        if self.store == store and (claim is not Claim.DONE or self._made_in(store, key)):
+            return claim
+        working = self.job_stores.get(key, frozenset())
+        return Claim.LIVE if names.store_digest(*store) in working or "" in working else None
+
+    def _made_in(self, store: Store, key: str) -> bool:
+        """False just after an edit of the store (what the status calls done lies in the one before), and of a status that
+        was edited by hand."""
+        return self.artifacts.get(key, ("", ""))[0].startswith(f"{store[0]}/")
 
 
 def store_of(found: Object, settings: NamespaceSettings) -> Store:
@@ -97,8 +113,8 @@ class Siblings:
     def of(self, uid: str) -> Standing | None:
         """A run's standing; None if neither it nor a live Job of it is known."""
         standing = self._reserved.get(uid) or self._known.get(uid) or self._read(uid)
-        if standing is not None and uid not in self._reserved:
-            self._known[uid] = standing
+        if standing is not None and standing.store is not None and uid not in self._reserved:
+            self._known[uid] = standing  # of what is left of a run that is gone nobody tells :meth:`changed`
         return standing
 
     def all(self) -> Iterator[tuple[str, Standing]]:
@@ -153,10 +169,11 @@ class Siblings:
         self._wake_those_at_limits(before, after)
 
     def _wake_those_at_limits(self, before: Standing, after: Standing | None) -> None:
+        """``after`` without a store is what is left of a run that is gone: :meth:`usage` does not count it."""
         limits = self._settings_of(before.namespace).limits
         if limits.max_runs is None and limits.max_devices is None:
             return
-        if after is None or before.devices > after.devices or (before.live and not after.live):
+        if after is None or after.store is None or before.devices > after.devices or (before.live and not after.live):
             for uid, standing in self.all():
                 if standing.waits_for_limit and standing.namespace == before.namespace:
                     self._wake(uid)
@@ -169,8 +186,10 @@ class Siblings:
     def _rivals(self, run: RunView, store: Store, key: str) -> Iterator[Rival]:
         for uid in self._with_key(run.namespace, key) - {run.uid}:
             standing = self.of(uid)
-            if standing is not None and standing.store in (store, None) and (claim := standing.claims.get(key)):
-                artifact = _artifact(standing, key)
+            if standing is None or standing.namespace != run.namespace:
+                continue
+            if claim := standing.claim_on(key, store):
+                artifact = _artifact(standing, key) if claim is Claim.DONE else None
                 yield Rival(standing.kind, standing.name, uid, standing.created, claim, artifact)
 
     def _with_key(self, namespace: str, key: str) -> set[str]:
@@ -194,7 +213,15 @@ class Siblings:
         if not jobs:
             return None
         namespace, run = text(jobs[0], "metadata", "namespace"), _label(jobs[0], names.RUN_LABEL)
-        return Standing("run", namespace, run, claims=_job_claims(jobs), live=True, devices=sum(map(_devices, jobs)))
+        return Standing(
+            "run",
+            namespace,
+            run,
+            claims=_job_claims(jobs),
+            job_stores=_job_stores(jobs),
+            live=True,
+            devices=sum(map(_devices, jobs)),
+        )
 
     def _standing(self, uid: str, found: Object) -> Standing:
         namespace, stages = text(found, "metadata", "namespace"), mappings(found, "status", "stages")
@@ -216,6 +243,7 @@ class Siblings:
                 for stage in stages
                 if mapping(stage, "artifact")
             },
+            job_stores=_job_stores(jobs),
             live=bool(jobs or unborn),
             devices=sum(map(_devices, jobs)) + (self._planned_devices(uid, unborn) if unborn else 0),
             stages=tuple((text(stage, "name"), text(stage, "state")) for stage in stages),
@@ -227,26 +255,22 @@ class Siblings:
 
 
 def _status_claims(stages: Iterable[Mapping[str, Any]]) -> dict[str, Claim]:
-    """What a status claims: what is done, what is under way, and what waits for another run's attempt."""
-    claims = {}
-    for stage in stages:
-        key, state, reason = text(stage, "key"), text(stage, "state"), text(stage, "reason")
-        if not key:
-            continue
-        if state in {"Succeeded", "Cached"} and mapping(stage, "artifact"):
-            claims[key] = Claim.DONE
-        elif state in {"Starting", "Running"}:
-            claims[key] = Claim.LIVE
-        elif state == "Waiting" and reason == "SameKeyRunning":
-            claims[key] = Claim.WANTED
-        elif state == "Waiting" and stage.get("attempt") is not None:
-            claims[key] = Claim.LIVE
-    return claims
+    found = ((text(stage, "key"), stage_claim(stage)) for stage in stages)
+    return {key: claim for key, claim in found if key and claim is not None}
 
 
 def _job_claims(jobs: Iterable[Object]) -> dict[str, Claim]:
     keys = (text(job, "metadata", "annotations", names.KEY_ANNOTATION) for job in jobs)
     return {key: Claim.LIVE for key in keys if key}
+
+
+def _job_stores(jobs: Iterable[Object]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for job in jobs:
+        annotations = mapping(job, "metadata", "annotations")
+        if key := text(annotations, names.KEY_ANNOTATION):
+            found[key] = found.get(key, frozenset()) | {text(annotations, names.STORE_ANNOTATION)}
+    return found
 
 
 def _failures(stages: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -268,8 +292,8 @@ def _age(rival: Rival) -> tuple[float, str]:
 
 
 def _artifact(standing: Standing, key: str) -> PublishedArtifact | None:
-    """With a finished claim. One that cannot be read (a status edited by hand) is none."""
-    if standing.claims[key] is not Claim.DONE or key not in standing.artifacts:
+    """One that cannot be read (a status edited by hand) is none."""
+    if key not in standing.artifacts:
         return None
     uri, digest = standing.artifacts[key]
     try:

@@ -32,6 +32,7 @@ def attempt_annotations(work: Work) -> dict[str, str]:
     return {
         **{name: value for name, value in found.items() if value},
         names.DEVICES_ANNOTATION: str(work.nodes * work.devices),
+        names.STORE_ANNOTATION: names.store_digest(work.storage.uri, work.storage.endpoint),
     }
 
 

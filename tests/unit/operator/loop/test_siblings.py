@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from boresight_operator import names
 from boresight_operator.api import ALIGNMENT_RUNS, JOBS
 from boresight_operator.cache import Cache
 from boresight_operator.observe import run_view
 from boresight_operator.settings import Limits, NamespaceSettings
-from boresight_operator.siblings import Siblings
+from boresight_operator.siblings import Siblings, Store
 from boresight_operator.views import Claim
 from builders_manifests import an_alignment_run
 
@@ -48,20 +51,33 @@ class Namespace:
         self.siblings.changed(f"uid-{name}")
         return run_view(found)
 
-    def job(self, run: str, *conditions: str, devices: str = "4") -> None:
+    def job(
+        self, run: str, *conditions: str, devices: str = "4", namespace: str = "team", store: Store = STORE
+    ) -> None:
+        self._store(run, conditions, devices, namespace, store)
+        self.siblings.changed(f"uid-{run}")
+
+    def end(self, run: str) -> None:
+        """Of a run that is gone: nobody is told that it is another one now."""
+        self._store(run, ("Complete",), "4", "team")
+
+    def _store(self, run: str, conditions: Sequence[str], devices: str, namespace: str, store: Store = STORE) -> None:
         self.version += 1
         metadata = {
             "name": f"job-of-{run}",
-            "namespace": "team",
+            "namespace": namespace,
             "uid": f"job-of-{run}",
             "resourceVersion": str(self.version),
             "labels": {"boresight.dev/stage": "policy", "boresight.dev/run": run},
-            "annotations": {"boresight.dev/key": KEY, "boresight.dev/devices": devices},
+            "annotations": {
+                "boresight.dev/key": KEY,
+                "boresight.dev/devices": devices,
+                "boresight.dev/store": names.store_digest(*store),
+            },
             "ownerReferences": [{"uid": f"uid-{run}", "name": run, "kind": "AlignmentRun", "controller": True}],
         }
         held = [{"type": condition, "status": "True"} for condition in conditions]
         self.cache.observe(JOBS, "MODIFIED", {"metadata": metadata, "spec": {}, "status": {"conditions": held}})
-        self.siblings.changed(f"uid-{run}")
 
     def rivals(self, me: Any) -> list[tuple[str, Claim]]:
         found = self.siblings.rivals(me, STORE, [KEY]).get(KEY, ())
@@ -132,6 +148,23 @@ def test_a_job_whose_run_is_gone_claims() -> None:
     assert namespace.rivals(me) == [("other", Claim.LIVE)]
 
 
+def test_the_job_of_a_run_that_is_gone_claims_until_it_has_ended() -> None:
+    namespace = Namespace()
+    me = namespace.run("me")
+    namespace.job("other")
+    assert namespace.rivals(me) == [("other", Claim.LIVE)]
+    namespace.end("other")
+    assert namespace.rivals(me) == []
+
+
+def test_a_job_that_names_a_run_of_another_namespace_shows_nothing_of_that_run() -> None:
+    namespace = Namespace()
+    namespace.run("other", state="Succeeded", artifact=ARTIFACT)
+    stranger = dataclasses.replace(namespace.run("me"), namespace="elsewhere")
+    namespace.job("other", namespace="elsewhere")
+    assert namespace.rivals(stranger) == []
+
+
 def test_the_oldest_is_first_and_oneself_is_none_of_them() -> None:
     namespace = Namespace()
     for name in ("b", "a", "c"):
@@ -159,9 +192,26 @@ def test_an_artifact_that_cannot_be_read_is_none() -> None:
     """Of a status that was edited by hand."""
     namespace = Namespace()
     me = namespace.run("me")
-    namespace.run("other", state="Succeeded", artifact={"uri": "x", "digest": "no digest"})
+    namespace.run("other", state="Succeeded", artifact={"uri": ARTIFACT["uri"], "digest": "no digest"})
     (rival,) = namespace.siblings.rivals(me, STORE, [KEY])[KEY]
     assert (rival.claim, rival.artifact) == (Claim.DONE, None)
+
+
+def test_what_was_done_in_the_store_before_is_not_done_in_the_one_that_the_spec_names_now() -> None:
+    namespace = Namespace()
+    me = namespace.run("me")
+    namespace.run("other", state="Succeeded", artifact={**ARTIFACT, "uri": f"s3://before/artifacts/{KEY}"})
+    assert namespace.rivals(me) == []
+
+
+def test_a_job_works_in_the_store_that_it_was_made_for_whatever_its_run_says_now() -> None:
+    namespace = Namespace()
+    me = namespace.run("me")
+    namespace.run("moved", spec={"storage": {"uri": "s3://after"}}, state="Unknown")
+    namespace.job("moved")
+    assert namespace.rivals(me) == [("moved", Claim.LIVE)]
+    namespace.job("moved", store=("s3://another", ""))
+    assert namespace.rivals(me) == []
 
 
 def test_usage_counts_what_is_live_and_what_is_about_to_be() -> None:
@@ -192,3 +242,17 @@ def test_those_at_a_limit_are_woken_when_less_is_used() -> None:
     namespace.woken.clear()
     namespace.job("other", "Complete", devices="16")
     assert namespace.woken == ["uid-me"]
+
+
+def test_those_at_a_limit_are_woken_when_a_run_goes_whose_jobs_still_end() -> None:
+    namespace = Namespace(limits=Limits(max_runs=1))
+    me = namespace.run("me", state="Waiting", reason="NamespaceLimit")
+    other = namespace.run("other", state="Running", attempt=1)
+    namespace.job("other")
+    assert namespace.siblings.usage(me, namespace.settings).runs == 1
+    namespace.woken.clear()
+    deleted = {"name": "other", "namespace": "team", "uid": other.uid, "resourceVersion": "99"}
+    namespace.cache.observe(ALIGNMENT_RUNS, "DELETED", {"metadata": deleted})
+    namespace.siblings.changed(other.uid)
+    assert namespace.woken == ["uid-me"]
+    assert namespace.siblings.usage(me, namespace.settings).runs == 0
