@@ -13,7 +13,7 @@ from apiserver import identity
 from apiserver.client import CRDS, NAMESPACES, ApiError, Client, Object, until
 from apiserver.control_plane import ADMIN, ControlPlane
 from apiserver.operator_process import OperatorProcess
-from boresight_operator.api import ALIGNMENT_RUNS, Resource
+from boresight_operator.api import ALIGNMENT_RUNS, LEASES, Resource
 from builders_chart import VALUES
 from kits.chart import CHART, NAMESPACE, Helm, Refused
 from kits.programs import HELM, executable
@@ -188,12 +188,55 @@ def test_the_operator_works_with_what_the_chart_gives_it(
     text = client.get(CONFIG_MAPS, NAMESPACE, "boresight-operator")["data"]["settings.yaml"]
     settings = {**yaml.safe_load(text), "leaseNamespace": NAMESPACE}
     token = identity.token(client)
+    until(lambda: _may_work(plane.client(token)), "the roles in force")
     with OperatorProcess(plane, token, name=f"chart-{len(namespaces)}", settings=settings) as operator:
         until(lambda: operator.metric("boresight_leader") == 1, "it leads")
         name = f"run-{len(namespaces)}"
         until(lambda: _made(client, run(name)), "a run")
         until(lambda: _condition(client, name, "Accepted"), "its status")
         assert operator.metric("boresight_api_requests_total", code="403") == 0
+
+
+def _may_work(operator: Client) -> bool:
+    """The API server knows new roles some time after it has stored them; and the CRDs too."""
+    try:
+        operator.list(ALIGNMENT_RUNS, "team-vision")
+        operator.find(LEASES, NAMESPACE, "boresight-operator")
+    except ApiError as error:
+        if error.code not in {403, 404}:
+            raise
+        return False
+    return True
+
+
+def test_without_crds_the_operator_waits_and_starts_when_they_come(
+    releases: Releases, plane: ControlPlane, client: Client
+) -> None:
+    names = [crd["metadata"]["name"] for crd in client.list(CRDS) if crd["spec"]["group"] == "boresight.dev"]
+    for name in names:
+        client.delete(CRDS, None, name)
+    for name in names:
+        until(lambda name=name: client.find(CRDS, None, name) is None, f"{name} gone")
+    releases("install", "boresight", values={"crds": {"enabled": False}})
+    operator = OperatorProcess(plane, identity.token(client), name="early").start(wait=False)
+    try:
+        until(lambda: operator.said("listing alignmentruns failed (3 in a row): 404"), "its complaint")
+        assert (operator.probe("/readyz"), operator.probe("/healthz")) == (503, 200)
+        releases("upgrade", "boresight", values={"crds": {"enabled": True}})
+        operator.wait_ready(60)
+    finally:
+        operator.kill()
+
+
+def test_a_release_of_another_name_takes_the_crds_over_when_it_is_told_to(releases: Releases, client: Client) -> None:
+    releases("install", "boresight", values={})
+    releases("uninstall", "boresight")
+    with pytest.raises(Refused, match="invalid ownership metadata"):
+        releases("install", "other", values={})
+    releases("install", "other", str(CHART), "--take-ownership", values={})
+    owner = client.get(CRDS, None, "evalruns.boresight.dev")["metadata"]["annotations"]["meta.helm.sh/release-name"]
+    assert owner == "other"
+    releases("upgrade", "boresight", str(CHART), "--install", "--take-ownership", values={})
 
 
 def _condition(client: Client, name: str, kind: str) -> str | None:
