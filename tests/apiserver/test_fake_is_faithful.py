@@ -32,7 +32,7 @@ LENGTH = 120
 
 @dataclass(frozen=True)
 class Sent:
-    """A request. In ``body``, ``"<version>"`` stands for the resourceVersion that the target has, ``"<uid>"`` likewise."""
+    """A request. ``"<version>"`` and ``"<uid>"`` in ``body`` stand for the target's resourceVersion and UID."""
 
     method: str
     resource: Resource

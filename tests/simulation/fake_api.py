@@ -201,7 +201,7 @@ def place_of(path: str) -> Place:
     resource = BY_PLACE.get((group, version, rest[0] if rest else ""))
     if resource is None or len(rest) > 3:
         raise Failure(404, "NotFound", "the server could not find the requested resource")
-    name, subresource = (rest + [None, None])[1:3]  # type: ignore[list-item]
+    name, subresource = (*rest, None, None)[1:3]
     if subresource not in (None, "status"):
         raise Failure(404, "NotFound", "the server could not find the requested resource")
     return Place(resource, namespace, name, subresource)
@@ -236,7 +236,9 @@ def _agent(headers: Mapping[str, str]) -> str:
     return {name.lower(): value for name, value in headers.items()}.get("user-agent", "unknown").partition("/")[0]
 
 
-_TERM = re.compile(r"\s*([^\s,!=()]+)\s*(?:(==|=|!=)\s*([^,\s]*)|\s(in|notin)\s*\(([^)]*)\))?\s*(?:,|$)|\s*!([^\s,!=()]+)\s*(?:,|$)")
+_TERM = re.compile(
+    r"\s*([^\s,!=()]+)\s*(?:(==|=|!=)\s*([^,\s]*)|\s(in|notin)\s*\(([^)]*)\))?\s*(?:,|$)|\s*!([^\s,!=()]+)\s*(?:,|$)"
+)
 
 
 def matches(obj: Object, selector: str) -> bool:

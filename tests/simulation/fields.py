@@ -60,7 +60,7 @@ def union(a: Fields, b: Fields) -> Fields:
 
 
 def without(a: Fields, b: Fields) -> Fields:
-    """Fields of ``a`` that are not in ``b``. A leaf of ``b`` takes all that is below it in ``a`` if ``a`` has a leaf there."""
+    """Fields of ``a`` that are not in ``b``."""
     kept: Fields = {}
     for name, below in a.items():
         if name not in b:
@@ -188,7 +188,9 @@ def present(fields: Fields, value: Any, shape: Shape) -> Fields:
             element = f"f:{name}"
             if element in fields:
                 below = fields[element]
-                kept[element] = present(below, item, shape.at(name)) if below and not is_leaf(item, shape.at(name)) else {}
+                kept[element] = (
+                    present(below, item, shape.at(name)) if below and not is_leaf(item, shape.at(name)) else {}
+                )
                 if below and not kept[element] and not is_leaf(item, shape.at(name)):
                     del kept[element]
     elif isinstance(value, list):

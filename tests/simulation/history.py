@@ -1,10 +1,10 @@
-"""How a history is told and how it ends: faults stop, everything comes to rest, nothing moves any more, all can be deleted."""
+"""How a history is told and how it ends: faults stop, all comes to rest, nothing moves any more, all can be deleted."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from boresight_operator import api
@@ -22,6 +22,7 @@ QUIET_SECONDS = 150.0
 """Rest: so long nothing has changed. Longer than any back-off."""
 IDLE_SECONDS = 1200.0
 """Then nobody writes for so long: several full lists."""
+QUICK_IDLE_SECONDS = 330.0
 POLL_SECONDS = 5.0
 
 
@@ -32,8 +33,10 @@ class Told:
     world: World
     user: User
     invariants: Invariants
-    ended_at: int | None = None
-    """Number of requests until the story was told; what follows is the same in every story."""
+    quick: bool = False
+    """Whether the end is told in short: of one story, many are told."""
+    told: list[str] = field(default_factory=list)
+    """Targets of the requests until the story was told; what follows is the same in every story."""
 
     async def until(self, happened: Callable[[], bool], what: str, seconds: float = 3600.0) -> None:
         """Wait for something, and check invariants on the way. Raises AssertionError if it does not come."""
@@ -89,13 +92,14 @@ class Told:
     def _version(self) -> int:
         """Of the last write that matters."""
         return max(
-            (int(obj["metadata"]["resourceVersion"]) for kind in KINDS for obj in self.world.registry.all(kind)), default=0
+            (int(obj["metadata"]["resourceVersion"]) for kind in KINDS for obj in self.world.registry.all(kind)),
+            default=0,
         )
 
     async def idle(self) -> None:
         """At rest nobody writes, however often everything is listed."""
         before = len(self.world.writes)
-        await asyncio.sleep(IDLE_SECONDS)
+        await asyncio.sleep(QUICK_IDLE_SECONDS if self.quick else IDLE_SECONDS)
         wrote = [(change.type, change.resource.kind, name_of(change.new)) for change in self.world.writes[before:]]
         assert not wrote, f"nothing happened, and yet: {wrote[:10]}"
         self.invariants.check()
@@ -105,13 +109,13 @@ class Told:
         before = dict(self.world.store.artifacts)
         for run in self.world.runs():
             self.user.delete(name_of(run))
-        await asyncio.sleep(300.0)
+        await asyncio.sleep(60.0 if self.quick else 300.0)
         self.invariants.nothing_left()
         assert before.items() <= self.world.store.artifacts.items()
 
     async def end(self) -> None:
         """Rest, idle, delete."""
-        self.ended_at = len(self.world.requests)
+        self.told = [target for _, _, target in self.world.requests]
         await self.rest()
         await self.idle()
         await self.delete_all()
@@ -137,15 +141,25 @@ def shown(world: World) -> str:
     return "\n".join(lines)
 
 
-def tell(story: Story, *, seed: int = 0, crash: Crash | None = None, **options: Any) -> Told:
-    """Play ``story`` in a new world with one operator process. Raises what it finds."""
+def tell(
+    story: Story,
+    *,
+    seed: int = 0,
+    crash: Crash | None = None,
+    standby: bool = False,
+    quick: bool = False,
+    **options: Any,
+) -> Told:
+    """Play ``story`` in a new world with one operator process, or with a second one. Raises what it finds."""
 
     async def play(loop: SimulationLoop) -> Told:
         world = World(loop, seed, crash=crash, **options)
         invariants = Invariants(world)
-        told = Told(world, User(world, invariants), invariants)
+        told = Told(world, User(world, invariants), invariants, quick)
         try:
             world.start_operator("operator-a")
+            if standby:
+                world.start_operator("operator-b")
             await story(told)
             invariants.check()
         finally:

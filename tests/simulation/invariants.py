@@ -16,9 +16,9 @@ from boresight_operator import api, names
 from boresight_operator.api import Object
 
 from .job_controller import condition, is_over
-from .workload import End, document_of
 from .process import Call
-from .registry import Change, controller_of, name_of, namespace_of, seconds_of, uid_of
+from .registry import Change, begins_to_end, controller_of, name_of, namespace_of, seconds_of, uid_of
+from .workload import End, document_of
 from .world import Process, World
 
 DONE = {"Succeeded", "Cached"}
@@ -87,6 +87,14 @@ class Invariants:
     def _fail(self, text: str) -> None:
         self.broken.append(f"{self.world.now:.3f} s: {text}")
 
+    def forget(self, run_uid: str) -> None:
+        """The status was lost: of attempts whose Job is gone too, only a checkpoint folder may still tell."""
+        for (uid, _, number, _), job in self.numbers.items():
+            made = self.attempts[job]
+            folders = self.world.store.checkpoints.get((made.storage, made.key or ""), {})
+            if uid == run_uid and job not in self.world.registry.by_uid and f"{uid[:8]}-{number}" not in folders:
+                self.taken_unseen.add(job)
+
     # -- at every change ---------------------------------------------------------------------------------------------
 
     def on_change(self, change: Change) -> None:
@@ -100,7 +108,7 @@ class Invariants:
             self.taken_unseen.add(uid_of(change.new))
         if change.resource == api.PODS and change.type == "ADDED":
             self._pod_is_alone(change.new)
-        if by_operator and (change.type == "DELETED" or _begins_to_end(change)):
+        if by_operator and (change.type == "DELETED" or begins_to_end(change)):
             self._only_our_own_is_deleted(change)
         if change.resource in api.RUNS and by_operator:
             self._status_is_true(change)
@@ -203,6 +211,8 @@ class Invariants:
     def _collide(self, made: Attempt, other: Attempt | None, what: str) -> None:
         if other is None or other.namespace != made.namespace or other.job_uid == made.job_uid:
             return
+        if other.key is None and other.job_uid not in self.world.registry.by_uid:
+            return  # pods of a prepare whose Job somebody deleted: if no watch has told of them yet, nothing can
         if (other.run_uid, other.stage) == (made.run_uid, made.stage):
             self._fail(f"two live {what}s of stage {made.stage}: attempts {other.number} and {made.number}")
         elif made.key is not None and (other.storage, other.key) == (made.storage, made.key):
@@ -238,9 +248,9 @@ class Invariants:
                 continue
             for stage in run.get("status", {}).get("stages", ()):
                 same = stage.get("key") == made.key and stage.get("state") in DONE
-                if same and stage.get("artifact", {}).get("uri", "").startswith(f"{made.storage}/"):
-                    if not self.excused[uid_of(run)]:
-                        self._fail(f"{made.stage} {made.number} runs again: {name_of(run)} has its artifact")
+                here = stage.get("artifact", {}).get("uri", "").startswith(f"{made.storage}/")
+                if same and here and not self.excused[uid_of(run)]:
+                    self._fail(f"{made.stage} {made.number} runs again: {name_of(run)} has its artifact")
 
     # -- the status --------------------------------------------------------------------------------------------------
 
@@ -306,6 +316,7 @@ class Invariants:
     def _end_is_true(self, run: Object) -> None:
         states = {stage["name"]: stage["state"] for stage in run["status"].get("stages", ())}
         succeeded = condition(run, "Succeeded") is not None
+        states.pop("prepare", None)  # a status that was lost may find all outcomes before prepare has its turn
         if succeeded and any(state not in DONE for state in states.values()):
             self._fail(f"{name_of(run)} Succeeded with {states}")
         if run["status"].get("observedGeneration") != run["metadata"]["generation"]:
@@ -333,7 +344,9 @@ class Invariants:
         """What each attempt at this key cost, judged by how its pods really ended."""
         for made in self.attempts.values():
             if (made.run_uid, made.stage, made.key) == (run_uid, stage, key):
-                ends = [self.world.kubelet.ends[pod] for pod in self.pods[made.job_uid] if pod in self.world.kubelet.ends]
+                ends = [
+                    self.world.kubelet.ends[pod] for pod in self.pods[made.job_uid] if pod in self.world.kubelet.ends
+                ]
                 costs = {cost(end, shard=made.pods > 1) for end, told in ends if not told}
                 yield from sorted(costs - {None})[:1]  # type: ignore[type-var]
 
@@ -390,11 +403,6 @@ def stuck(run: Object) -> str | None:
         return None
     shown = [(stage["name"], stage["state"], stage.get("reason"), stage.get("attempt")) for stage in stages]
     return json.dumps([succeeded.get("reason"), shown])
-
-
-def _begins_to_end(change: Change) -> bool:
-    metadata = change.old["metadata"] if change.old is not None else {}
-    return "deletionTimestamp" in change.new["metadata"] and "deletionTimestamp" not in metadata
 
 
 class _Errors(logging.Handler):

@@ -1,6 +1,6 @@
 """Jobs to pods as kube-controller-manager 1.34 does it, for the fields that our Jobs use.
 
-Messages and reasons are the real ones: the index of a failure policy's rule in them is a record that the operator reads.
+Messages and reasons are the real ones: the index of a failure policy's rule in them is what the operator reads.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ class _Sync:
             self._condition("FailureTarget", "PodFailurePolicy", message)
         elif self.per_index is not None and self.indexed:
             index = index_of(pod)
-            failures = int(pod["metadata"].get("annotations", {}).get("batch.kubernetes.io/job-index-failure-count", "0"))
+            failures = int(
+                pod["metadata"].get("annotations", {}).get("batch.kubernetes.io/job-index-failure-count", "0")
+            )
             if action == "FailIndex" or failures >= self.per_index:
                 self._add_index("failedIndexes", pod)
             else:

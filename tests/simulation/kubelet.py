@@ -13,7 +13,7 @@ from boresight_operator.api import Object
 
 from .controller import Lag
 from .job_controller import condition, index_of, is_over, warn
-from .registry import Change, Registry, name_of, namespace_of, stamp, uid_of
+from .registry import Change, Registry, begins_to_end, name_of, namespace_of, stamp, uid_of
 from .workload import ArtifactStore, Behaviour, End, Work, document_of
 
 TAINT_SECONDS = 300.0
@@ -78,9 +78,8 @@ class Kubelet:
             if life is not None:
                 life.cancel()
                 life.done = True
-        elif "deletionTimestamp" in change.new["metadata"] and change.old is not None:
-            if "deletionTimestamp" not in change.old["metadata"]:
-                self._later(self.lives[uid], self.lag(), self._terminate)
+        elif begins_to_end(change):
+            self._later(self.lives[uid], self.lag(), self._terminate)
 
     def _later(self, life: PodLife, seconds: float, action: Callable[[PodLife], None]) -> None:
         life.timers.append(asyncio.get_running_loop().call_later(seconds, self._act, life, action))
@@ -185,7 +184,9 @@ class Kubelet:
         else:
             end = work.finish()
             if fate.claims_key is not None:
-                end = End(end.exit_code, end.message.replace(getattr(work.document, "key", "?"), fate.claims_key), end.reason)
+                end = End(
+                    end.exit_code, end.message.replace(getattr(work.document, "key", "?"), fate.claims_key), end.reason
+                )
         if fate.rubbish is not None:
             end = End(end.exit_code, fate.rubbish[:4096], end.reason)
         if fate.lost_message:
@@ -299,8 +300,15 @@ class Kubelet:
         life.cancel()
         pod = self._pod(life)
         if not is_over(pod):
-            target = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "PodGC: node is gone"}
-            conditions = _with(pod, target) if pod["spec"].get("nodeName") else pod.get("status", {}).get("conditions", [])
+            target = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "DeletionByPodGC",
+                "message": "PodGC: node is gone",
+            }
+            conditions = (
+                _with(pod, target) if pod["spec"].get("nodeName") else pod.get("status", {}).get("conditions", [])
+            )
             self._status(life, {"phase": "Failed", "conditions": conditions})
         self._gone(life)
 

@@ -31,7 +31,9 @@ class Kueue(Controller):
         jobs = [job for job in self.registry.all(api.JOBS) if _queued(job) and not _finished(job)]
         running = sum(not job["spec"]["suspend"] for job in jobs)
         waiting = [job for job in jobs if job["spec"]["suspend"] and "deletionTimestamp" not in job["metadata"]]
-        for job in sorted(waiting, key=lambda job: int(job["metadata"]["resourceVersion"]))[: max(0, self.slots - running)]:
+        for job in sorted(waiting, key=lambda job: int(job["metadata"]["resourceVersion"]))[
+            : max(0, self.slots - running)
+        ]:
             self._set(job, suspend=False)
 
     def evict(self, job_uid: str) -> None:
@@ -53,5 +55,3 @@ class Kueue(Controller):
 
 def _finished(job: Object) -> bool:
     return condition(job, "Complete") is not None or condition(job, "Failed") is not None
-
-

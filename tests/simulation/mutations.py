@@ -137,7 +137,7 @@ async def both_may_start_at_once(told: Told) -> None:
         told.user.apply(with_beta(beta, stopAfter="Prepare"), name)
     for name in ("one", "two"):
         await told.state(name, "feedback-model", "Waiting")
-    told.world.faults = Faults(watch_lag={resource: 0.001 for resource in api.RUNS}, latency=0.5)
+    told.world.faults = Faults(watch_lag=dict.fromkeys(api.RUNS, 0.001), latency=0.5)
     for name in ("one", "two"):
         told.user.edit(name, {"stopAfter": None})
     await told.end_of("one", "True")
@@ -155,7 +155,9 @@ async def taken_from_another(told: Told) -> None:
     await SCENARIOS["shared_keys"](told)
 
 
-@guard("the pods of the attempt before are waited for", lambda: patch.object(start, "_waits_for_pods", lambda *_: False))
+@guard(
+    "the pods of the attempt before are waited for", lambda: patch.object(start, "_waits_for_pods", lambda *_: False)
+)
 async def slow_to_end(told: Told) -> None:
     """Suspended and resumed at once, while the pod takes its whole grace period."""
     told.world.behave = lambda pod: Behaviour(seconds=200, ignores_sigterm=True)
@@ -180,7 +182,10 @@ async def edited_behind_its_back(told: Told) -> None:
     await told.state("first", "feedback-model", "Succeeded")
 
 
-@guard("the status names an attempt before anything of it exists", lambda: patch.object(reconcile.Reconciler, "reconcile", _effects_first))
+@guard(
+    "the status names an attempt before anything of it exists",
+    lambda: patch.object(reconcile.Reconciler, "reconcile", _effects_first),
+)
 async def names_first(told: Told) -> None:
     """Any run."""
     await SCENARIOS["one_run"](told)
@@ -295,7 +300,10 @@ async def claims_another_key(told: Told) -> None:
     await told.end_of("first", "True")
 
 
-@guard("a preempted attempt is free", lambda: patch.object(classify, "_class_of", lambda cause: FailureClass.INFRASTRUCTURE))
+@guard(
+    "a preempted attempt is free",
+    lambda: patch.object(classify, "_class_of", lambda cause: FailureClass.INFRASTRUCTURE),
+)
 async def free(told: Told) -> None:
     """As it says."""
     await SCENARIOS["preempted"](told)
@@ -313,7 +321,10 @@ async def another_number(told: Told) -> None:
     await SCENARIOS["job_deleted_by_hand"](told)
 
 
-@guard("what only time can change is looked at in time", lambda: patch.object(operator.Operator, "_reconcile", _never_again))
+@guard(
+    "what only time can change is looked at in time",
+    lambda: patch.object(operator.Operator, "_reconcile", _never_again),
+)
 async def after_its_back_off(told: Told) -> None:
     """As it says."""
     await SCENARIOS["infrastructure_fails"](told)

@@ -1,7 +1,7 @@
 """One operator process: the shipped ``Operator`` on the world's loop, which can crash, be stopped and be continued.
 
-Everything that it does runs in a context of its own. A stopped (or killed) process is one whose callbacks the loop holds
-back; its requests that are on the wire are served none the less, for the server is not in that context.
+Everything that it does runs in a context of its own. A stopped (or killed) process is one whose callbacks the loop
+holds back; its requests that are on the wire are served none the less, for the server is not in that context.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ class Call:
         answered: asyncio.Future[Answer],
     ) -> None:
         self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
+        self.struck: object = None
+        """What the world does to the process at this request."""
         self.lose_answer = False
         """The server does it, and nobody hears of it."""
         self.sent = answered.get_loop().time()

@@ -1,4 +1,4 @@
-"""Random histories: what hypothesis draws (and shrinks) is a list of acts; all chance beside it comes from a seed in it."""
+"""Random histories: what hypothesis draws (and shrinks) is a list of acts; all other chance comes from a seed in it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ FAULTS: tuple[Faults, ...] = (
     Faults(lost=0.1, refused=0.05, failed=0.05, failed_done=0.05),
     Faults(throttled=0.3, latency=0.5),
     Faults(watch_lag={api.JOBS: 20.0, api.PODS: 5.0}),
-    Faults(watch_lag={resource: 10.0 for resource in api.RUNS}, controller_lag=5.0),
+    Faults(watch_lag=dict.fromkeys(api.RUNS, 10.0), controller_lag=5.0),
     Faults(lost=0.3, watch_lag={api.PODS: 30.0}),
 )
 FATES: tuple[tuple[int, Behaviour], ...] = (
@@ -205,7 +205,9 @@ class Player:
         if run is not None:
             self.user.delete(name_of(run))
             if self.user.find(name_of(run)) is None:
-                self.user.apply({"apiVersion": run["apiVersion"], "kind": run["kind"], "spec": run["spec"]}, name_of(run))
+                self.user.apply(
+                    {"apiVersion": run["apiVersion"], "kind": run["kind"], "spec": run["spec"]}, name_of(run)
+                )
 
     def act_move(self, act: Act) -> None:
         if self._run(act) is not None:
@@ -306,7 +308,20 @@ class Player:
 
 
 KINDS = sorted(name.removeprefix("act_") for name in dir(Player) if name.startswith("act_"))
-USUAL = ("apply", "apply", "apply", "edit", "suspend", "resume", "delete", "recreate", "kill", "evict_pod", "delete_pod", "delete_job")
+USUAL = (
+    "apply",
+    "apply",
+    "apply",
+    "edit",
+    "suspend",
+    "resume",
+    "delete",
+    "recreate",
+    "kill",
+    "evict_pod",
+    "delete_pod",
+    "delete_job",
+)
 AFTER = (0.0, 0.05, 0.3, 2.0, 10.0, 30.0, 90.0, 400.0)
 
 acts = st.builds(
@@ -335,5 +350,3 @@ async def play(told: Told, plot: Plot) -> None:
         await Player(told, plot).play()
     except Failure as failure:
         raise AssertionError(f"the history itself is wrong: {failure}") from failure
-
-

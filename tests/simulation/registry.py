@@ -1,7 +1,7 @@
-"""What the API server does with objects: versions, generations, finalizers, ownership of fields. No HTTP, no clock of its own.
+"""What the API server does with objects: versions, generations, finalizers, ownership of fields. No HTTP, no clock.
 
-Objects are JSON data and never mutated: every write stores a new one. One counter orders all writes of all kinds, as etcd's
-revision does. Admission and controllers of the real cluster that we rely on are in the modules beside this one.
+Objects are JSON data and never mutated: every write stores a new one. One counter orders all writes of all kinds, as
+etcd's revision does. Admission and controllers of the real cluster that we rely on are in the modules beside this one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ DNS_LABEL = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 LABEL_VALUE = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
 
 
-class Failure(Exception):  # noqa: N818
+class Failure(Exception):
     """An answer that is no success, as a Kubernetes Status."""
 
     def __init__(self, code: int, reason: str, message: str, causes: tuple[Mapping[str, str], ...] = ()) -> None:
@@ -104,6 +104,12 @@ def controller_of(obj: Object) -> Mapping[str, Any] | None:
     return next((ref for ref in obj["metadata"].get("ownerReferences", ()) if ref.get("controller")), None)
 
 
+def begins_to_end(change: Change) -> bool:
+    """Whether this write is the one that marked the object as deleting."""
+    metadata = change.old["metadata"] if change.old is not None else {}
+    return "deletionTimestamp" in change.new["metadata"] and "deletionTimestamp" not in metadata
+
+
 class Registry:
     """All objects of a cluster."""
 
@@ -160,7 +166,13 @@ class Registry:
             raise Failure(400, "BadRequest", text)
         if metadata.get("resourceVersion"):
             raise Failure(400, "BadRequest", "resourceVersion should not be set on objects to be created")
-        for name in ("resourceVersion", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"):
+        for name in (
+            "resourceVersion",
+            "generation",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "managedFields",
+        ):
             metadata.pop(name, None)
         if resource.namespaced:
             metadata["namespace"] = namespace
@@ -201,8 +213,8 @@ class Registry:
         old = self.get(resource, namespace, name)
         version = body.get("metadata", {}).get("resourceVersion")
         if not version and resource in NEED_VERSION:
-            text = f'{_qualified(resource)} "{name}" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified'
-            raise Failure(422, "Invalid", text)
+            text = "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+            raise Failure(422, "Invalid", f'{_qualified(resource)} "{name}" is invalid: {text}')
         self._refuse_stale(resource, old, body)
         new = self._new_state(resource, old, body, subresource)
         if subresource and tracked(resource):
@@ -210,7 +222,7 @@ class Registry:
         return self._replace(resource, old, new, actor, manager or actor, subresource)
 
     def _with_less(self, resource: Resource, old: Object, body: Object) -> Object:
-        """A PUT of the status without labels leaves the labels, but takes them from who owned them (as the real one does)."""
+        """A PUT of the status without labels leaves the labels, but takes them from who owned them."""
         seen = {**_configuration(resource, old, None, whole=True), "metadata": body.get("metadata", {})}
         entries = [
             {**entry, "fieldsV1": sets.present(entry["fieldsV1"], seen, shape_of(resource))}
@@ -233,7 +245,9 @@ class Registry:
         old = self.get(resource, namespace, name)
         self._refuse_stale(resource, old, patch)
         body = _merge_patched(old, patch)
-        return self._replace(resource, old, self._new_state(resource, old, body, subresource), actor, manager or actor, subresource)
+        return self._replace(
+            resource, old, self._new_state(resource, old, body, subresource), actor, manager or actor, subresource
+        )
 
     def apply(
         self,
@@ -284,10 +298,15 @@ class Registry:
     ) -> Object:
         """DELETE: at once, or marked until finalizers and grace are over."""
         old = self.get(resource, namespace, name)
-        for field, wanted, found in (("UID", uid, uid_of(old)), ("ResourceVersion", version, old["metadata"]["resourceVersion"])):
+        for field, wanted, found in (
+            ("UID", uid, uid_of(old)),
+            ("ResourceVersion", version, old["metadata"]["resourceVersion"]),
+        ):
             if wanted is not None and wanted != found:
                 text = f"Precondition failed: {field} in precondition: {wanted}, {field} in object meta: {found}"
-                raise Failure(409, "Conflict", f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {text}')
+                raise Failure(
+                    409, "Conflict", f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {text}'
+                )
         finalizers = [item for item in old["metadata"].get("finalizers", ()) if item not in {FOREGROUND, "orphan"}]
         kept = FOREGROUND in old["metadata"].get("finalizers", ())
         if propagation == "Foreground" or (propagation is None and kept):
@@ -375,7 +394,7 @@ class Registry:
         entries = [dict(entry) for entry in old["metadata"].get("managedFields", ())]
         mine = _entry(entries, manager, "Apply", subresource)
         others = [entry for entry in entries if entry is not mine]
-        merged = sets.merged({k: v for k, v in old.items()}, config, shape)
+        merged = sets.merged(dict(old), config, shape)
         overwritten = sets.changed(old, merged, shape)
         conflicts = [entry["manager"] for entry in others if sets.leaves(_common(entry["fieldsV1"], overwritten))]
         if conflicts and not force:
@@ -403,7 +422,7 @@ class Registry:
     def _with_update(
         self, resource: Resource, old: Object, new: Object, manager: str, subresource: str | None
     ) -> Object:
-        """``new`` with managedFields after an update by ``manager``: what changed is its own, of others what is left."""
+        """``new`` with managedFields after an update by ``manager``: what changed is its own."""
         shape = shape_of(resource)
         before, after = (_configuration(resource, obj, None, whole=True) for obj in (old, new))
         touched = sets.changed(before, after, shape)
@@ -484,9 +503,9 @@ class Registry:
         return last
 
     def _index(self, old: Object | None, new: Object | None) -> None:
-        if old is not None and new is not None:
-            if old["metadata"].get("ownerReferences") == new["metadata"].get("ownerReferences"):
-                return
+        owners = [obj["metadata"].get("ownerReferences") for obj in (old, new) if obj is not None]
+        if len(owners) == 2 and owners[0] == owners[1]:
+            return
         for obj, add in ((old, False), (new, True)):
             for ref in obj["metadata"].get("ownerReferences", ()) if obj is not None else ():
                 owned = self.dependents[ref["uid"]]
@@ -518,7 +537,9 @@ def _qualified(resource: Resource) -> str:
     return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
 
 
-def _entry(entries: list[dict[str, Any]], manager: str, operation: str, subresource: str | None) -> dict[str, Any] | None:
+def _entry(
+    entries: list[dict[str, Any]], manager: str, operation: str, subresource: str | None
+) -> dict[str, Any] | None:
     for entry in entries:
         if (entry["manager"], entry["operation"], entry.get("subresource")) == (manager, operation, subresource):
             return entry
@@ -589,7 +610,7 @@ def _problems(resource: Resource, obj: Object, old: Object | None) -> Iterator[s
         return
     pattern = DNS_LABEL if resource is api.SERVICES else SUBDOMAIN
     if not pattern.match(name) or len(name) > (63 if resource is api.SERVICES else 253):
-        yield f'metadata.name: Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case characters'
+        yield f'metadata.name: Invalid value: "{name}": a lowercase RFC 1123 subdomain is expected'
     for key, value in metadata.get("labels", {}).items():
         if len(value) > 63 or not LABEL_VALUE.match(value):
             yield f'metadata.labels: Invalid value: "{value}": must be a valid label value ({key})'
@@ -620,7 +641,7 @@ def _job_problems(obj: Object, old: Object | None) -> Iterator[str]:
     indexed = spec.get("completionMode") == "Indexed"
     tail = len(f"-{spec.get('completions', 1) - 1}") if indexed else 0
     if len(name) + tail > 63:
-        yield f'metadata.name: Invalid value: "{name}": will not able to create pod with invalid DNS label: must be no more than 63 characters'
+        yield f'metadata.name: Invalid value: "{name}": must be no more than 63 characters'
     template = spec["template"]["spec"]
     if template.get("restartPolicy") not in {"Never", "OnFailure"}:
         yield 'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'
@@ -632,11 +653,18 @@ def _job_problems(obj: Object, old: Object | None) -> Iterator[str]:
         per_index = "backoffLimitPerIndex" in spec
         for index, rule in enumerate(spec["podFailurePolicy"]["rules"]):
             if rule["action"] == "FailIndex" and not per_index:
-                yield f'spec.podFailurePolicy.rules[{index}].action: Invalid value: "FailIndex": requires the backoffLimitPerIndex to be set'
+                yield f'spec.podFailurePolicy.rules[{index}].action: "FailIndex" needs backoffLimitPerIndex'
     if "backoffLimitPerIndex" in spec and not indexed:
         yield "spec.backoffLimitPerIndex: Invalid value: requires indexed completion mode"
     if old is not None:
-        fixed = ("template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "podReplacementPolicy", "selector")
+        fixed = (
+            "template",
+            "completionMode",
+            "podFailurePolicy",
+            "backoffLimitPerIndex",
+            "podReplacementPolicy",
+            "selector",
+        )
         for field in fixed:
             if field in old["spec"] and spec.get(field) != old["spec"].get(field) and not old["spec"].get("suspend"):
                 yield f"spec.{field}: Invalid value: field is immutable"

@@ -1,4 +1,4 @@
-"""Named histories. Each is told once as it is, and once for every request of it with a crash before or after that request."""
+"""Named histories. Each is told as it is, and once for each of its requests with a crash before or after that one."""
 
 from __future__ import annotations
 

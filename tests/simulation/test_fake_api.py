@@ -1,4 +1,4 @@
-"""The fake API server by itself. That the real one does the same is held in tests/apiserver/test_fake_is_faithful.py."""
+"""The fake API server by itself. That the real one does the same is in tests/apiserver/test_fake_is_faithful.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from boresight_operator import api
-from boresight_operator.api import Resource
 from builders_manifests import an_alignment_run
 from simulation.fake_api import FakeApi, has_fields, matches
 from simulation.registry import NAMESPACES, Failure, Registry, uid_of
@@ -37,7 +36,9 @@ class Server:
         answer = self.api.answer("test", method, path, query, {"content-type": kind}, payload)
         return answer.code, json.loads(answer.body)
 
-    def apply(self, body: Mapping[str, Any], manager: str, *, status: bool = True, force: bool = True) -> tuple[int, Any]:
+    def apply(
+        self, body: Mapping[str, Any], manager: str, *, status: bool = True, force: bool = True
+    ) -> tuple[int, Any]:
         document = {"apiVersion": RUN.api_version, "kind": RUN.kind, **body}
         document["metadata"] = {"name": "first", **body.get("metadata", {})}
         path = RUN.path("team", "first", "status" if status else None)
@@ -92,7 +93,9 @@ class TestObjects:
         code, made = server.send("POST", RUN.path("team"), an_alignment_run(nonsense=1))
         assert code == 201
         assert "nonsense" not in made["spec"]
-        code, status = server.send("POST", RUN.path("team"), {**an_alignment_run(task="TI2T"), "metadata": {"name": "b"}})
+        code, status = server.send(
+            "POST", RUN.path("team"), {**an_alignment_run(task="TI2T"), "metadata": {"name": "b"}}
+        )
         assert (code, status["reason"]) == (422, "Invalid")
 
     def test_a_put_of_an_old_version_conflicts(self, server: Server) -> None:
@@ -115,7 +118,9 @@ class TestObjects:
 class TestApply:
     def test_a_field_that_is_left_out_goes_and_others_stay(self, server: Server) -> None:
         server.send("POST", RUN.path("team"), an_alignment_run())
-        server.apply({"status": {"stage": "policy", "stages": [a_stage("prepare", reason="A"), a_stage("policy")]}}, "boresight")
+        server.apply(
+            {"status": {"stage": "policy", "stages": [a_stage("prepare", reason="A"), a_stage("policy")]}}, "boresight"
+        )
         server.apply({"status": {"percent": 3}}, "boresight-progress")
         _, stored = server.apply({"status": {"stages": [a_stage("prepare")]}}, "boresight")
         assert stored["status"] == {"percent": 3, "stages": [a_stage("prepare")]}
@@ -186,7 +191,15 @@ class TestLists:
 
     @pytest.mark.parametrize(
         ("selector", "wanted"),
-        [("", True), ("a=1", True), ("a==1,b", True), ("a=2", False), ("!c", True), ("a in (1, 2)", True), ("b notin (x)", False)],
+        [
+            ("", True),
+            ("a=1", True),
+            ("a==1,b", True),
+            ("a=2", False),
+            ("!c", True),
+            ("a in (1, 2)", True),
+            ("b notin (x)", False),
+        ],
     )
     def test_label_selectors(self, selector: str, wanted: bool) -> None:
         assert matches({"metadata": {"labels": {"a": "1", "b": "x"}}}, selector) is wanted

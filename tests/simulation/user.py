@@ -78,6 +78,7 @@ class User:
         self._excuse(name, "status")
         run = self.find(name)
         if run is not None:
+            self.invariants.forget(uid_of(run))
             body = {**run, "status": dict(status or {})}
             resource = BY_KIND[run["kind"]]
             try:

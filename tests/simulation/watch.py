@@ -1,7 +1,7 @@
 """Plays kopf: what one operator process hears of changes, how late, how often, and what it never hears.
 
-kopf's habits that matter: events of one kind come in order; after a disconnection the watch goes on where it was and misses
-nothing; after a 410 it lists again, shows what exists with type None, and never says what was deleted meanwhile.
+kopf's habits that matter: events of one kind come in order; after a disconnection the watch goes on where it was and
+misses nothing; after a 410 it lists again, shows what exists with type None, and never says what was deleted meanwhile.
 """
 
 from __future__ import annotations

@@ -141,7 +141,10 @@ class Work:
 
     def present(self) -> bool:
         """Whether the stage's artifact exists: it is adopted, and nothing is computed."""
-        return isinstance(self.document, Stage) and (self.document.execution.storage, self.document.key) in self.store.artifacts
+        return (
+            isinstance(self.document, Stage)
+            and (self.document.execution.storage, self.document.key) in self.store.artifacts
+        )
 
     def missing_inputs(self) -> list[str]:
         """Roles of inputs whose artifact is gone."""
@@ -196,7 +199,9 @@ class Work:
 
     def failure(self, failure: FailureClass, message: str, step: int | None) -> End:
         """An end that the failure table knows."""
-        stage, key = ("prepare", None) if isinstance(self.document, Prepare) else (self.document.name, self.document.key)
+        stage, key = (
+            ("prepare", None) if isinstance(self.document, Prepare) else (self.document.name, self.document.key)
+        )
         outcome = Outcome(
             status=OutcomeStatus.FAILED, stage=stage, key=key, failure_class=failure, message=message, step=step
         )

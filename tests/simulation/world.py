@@ -1,15 +1,17 @@
 """A cluster, a store, users and operators, from one seed. Everything in it is a function of the seed.
 
-What is shipped runs unchanged; transport, clock and randomness are this world's. Faults are on until :meth:`World.calm`.
+What is shipped runs unchanged; transport, clock and randomness are this world's. Faults end with :meth:`World.calm`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import traceback
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from random import Random
 from typing import Any
 
@@ -27,7 +29,7 @@ from .job_controller import JobController
 from .kubelet import Kubelet
 from .kueue import Kueue
 from .process import PROCESS, Call, SimulationLoop, Wire
-from .registry import NAMESPACES, Change, Registry, name_of, uid_of
+from .registry import NAMESPACES, Change, Registry, uid_of
 from .watch import Stream
 from .workload import ArtifactStore, Behaviour
 
@@ -35,6 +37,8 @@ EPOCH = 1_800_000_000.0
 NAMESPACE = "team"
 SYSTEM = "boresight"
 STORAGE = "s3://store/team"
+STOPPED_SECONDS = 150.0
+"""Longer than it takes another process to lead."""
 MAX_REQUESTS = 6_000
 """Of a history; the longest needs a third of it."""
 NODES = ("node-1", "node-2", "node-3")
@@ -60,13 +64,20 @@ class Faults:
     controller_lag: float = 0.2
 
 
+class How(StrEnum):
+    """What happens to an operator process at a request."""
+
+    BEFORE = "killed before the server gets it"
+    AFTER = "killed after the server did it, before the answer"
+    STOPPED = "stopped when the answer has come, and continued when another process leads"
+
+
 @dataclass(frozen=True)
 class Crash:
-    """Kill the process that sends the ``number``-th request (from 0, the elector's not counted)."""
+    """Strikes the process that sends the ``number``-th request (from 0, the elector's not counted)."""
 
     number: int
-    applied: bool
-    """Whether the server gets it (and does it) first."""
+    how: How
 
 
 @dataclass
@@ -138,7 +149,7 @@ class World:
         self.errors: list[str] = []
         """What no process may ever do: end with an error, ..."""
         self.registry.subscribers.append(self._note)
-        self.registry.subscribers.append(self._arm_chaos)
+        loop.set_exception_handler(self._unhandled)
         for name in (NAMESPACE, SYSTEM):
             self.make_namespace(name)
         for name in NODES:
@@ -168,8 +179,10 @@ class World:
         if change.actor in self.processes and change.resource != api.LEASES:
             self.writes.append(change)
 
-    def _arm_chaos(self, change: Change) -> None:
-        """Overridden by histories that act on changes."""
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        shown = "".join(traceback.format_exception(error)[-4:]) if error is not None else ""
+        self.errors.append(f"{context['message']}: {shown}")
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
@@ -265,9 +278,11 @@ class World:
             if number == MAX_REQUESTS:
                 self.errors.append(f"{number} requests: somebody works in vain")
             if self.crash is not None and self.crash.number == number:
-                if not self.crash.applied:
-                    self.loop.call_soon(self.kill, self.processes[wire.name], context=self.context)
-                    return
+                call.struck = self.crash.how
+            if call.struck is How.BEFORE:
+                self.loop.call_soon(self.kill, self.processes[wire.name], context=self.context)
+                return
+            if call.struck is How.AFTER:
                 self.loop.call_later(0.001, self._serve_and_kill, wire, call, context=self.context)
                 return
             self.context.run(self.on_request, self.processes[wire.name], call)
@@ -284,7 +299,9 @@ class World:
             call.fail(ConnectionRefusedError("connection refused"))
         elif chance() < faults.throttled:
             headers = {"retry-after": "1"}
-            answer = self.api.failed(429, "TooManyRequests", "the server has received too many requests", headers=headers)
+            answer = self.api.failed(
+                429, "TooManyRequests", "the server has received too many requests", headers=headers
+            )
             self._back(wire, call, answer)
         elif chance() < faults.failed:
             self._back(wire, call, self.api.failed(503, "ServiceUnavailable", "the server is currently unable"))
@@ -312,6 +329,9 @@ class World:
 
     def _come_back(self, wire: Wire, call: Call, answer: Any) -> None:
         call.answer(answer)
+        if call.struck is How.STOPPED:
+            self.stop(self.processes[wire.name])
+            self.loop.call_later(STOPPED_SECONDS, self.go_on, self.processes[wire.name], context=self.context)
         if not call.about_lease:
             self.on_answer(self.processes[wire.name], call)
 
@@ -361,6 +381,3 @@ async def _with_loop(story: Callable[[SimulationLoop], Coroutine[Any, Any, Any]]
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SimulationLoop)
     return await story(loop)
-
-
-__all__ = ["Crash", "Faults", "World", "name_of", "simulate", "uid_of"]
