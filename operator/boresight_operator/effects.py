@@ -17,14 +17,12 @@ from .logs import about
 from .memory import Memory
 from .objects import plan_config_map, render
 from .plain import controller, epoch, text, texts
-from .views import JobView, Observation
+from .views import Observation
 
 log = logging.getLogger(__name__)
 
 APPLIED = (NETWORK_POLICIES, SERVICES)
 """Server-side applied; everything else is created once and never changed."""
-MAX_PODS_LOOKED_AT = 4
-"""Pods whose events are listed beside their Job's."""
 MAX_EVENTS = 10
 MAX_EVENT_BYTES = 512
 
@@ -174,9 +172,9 @@ class Effects:
         job = next((job for job in observation.jobs if job.uid == job_uid), None)
         if job is None:
             return False
-        found = [event for uid in _looked_at(job) for event in await self._warnings(observation.run.namespace, uid)]
+        found = [event for uid in job.involved for event in await self._warnings(observation.run.namespace, uid)]
         said = dict.fromkeys(map(_event_text, sorted(found, key=_event_time, reverse=True)))
-        self._memory.of(observation.run.uid).job_events[job_uid] = tuple(said)[:MAX_EVENTS]
+        self._memory.of(observation.run.uid).job_events[job_uid] = job.involved, tuple(said)[:MAX_EVENTS]
         return True
 
     async def _warnings(self, namespace: str, uid: str) -> tuple[Object, ...]:
@@ -191,10 +189,6 @@ class Effects:
         except Forbidden as error:
             log.warning("node %s not looked up: %s", node, error, extra=about(observation.run))
         return False
-
-
-def _looked_at(job: JobView) -> tuple[str, ...]:
-    return (job.uid, *(pod.uid for pod in job.pods[:MAX_PODS_LOOKED_AT]))
 
 
 def _event_time(event: Object) -> float:

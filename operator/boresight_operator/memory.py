@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from .views import Refusal
+from .views import JobView, Refusal
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -49,8 +49,8 @@ class RunFacts:
 
     refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
     """By kind and name of the object that was not taken."""
-    job_events: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """By UID of the Job: what its events said when they were looked at."""
+    job_events: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+    """By UID of the Job: what was involved when its events were looked at, and what they said."""
     deleted: set[str] = field(default_factory=set)
     """UIDs of Jobs whose deletion the API server has accepted, though no watch has said so yet."""
     applied: dict[str, str] = field(default_factory=dict)
@@ -65,6 +65,11 @@ class RunFacts:
             return False
         self.refusals[kind, name] = Refusal(name, kind, reason, message, now)
         return True
+
+    def events_of(self, job: JobView) -> tuple[str, ...] | None:
+        """What the events said; None if nobody has looked since the Job has the pods that it has."""
+        involved, said = self.job_events.get(job.uid, ((), ()))
+        return said if involved == job.involved else None
 
     def accepted(self, kind: str, name: str) -> None:
         """An object was taken: no refusal stands."""

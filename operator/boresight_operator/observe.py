@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from boresight_api.status import Condition, RunStatus
@@ -103,11 +104,11 @@ class Observer:
                 run_name=run.name,
                 run_uid=run.uid,
                 deleted=facts.deleted,
-                events=facts.job_events,
             )
             for job in found
         )
-        return tuple(sorted(filter(None, views), key=lambda view: (view.created, view.attempt, view.name)))
+        told = (replace(view, events=facts.events_of(view)) for view in views if view is not None)
+        return tuple(sorted(told, key=lambda view: (view.created, view.attempt, view.name)))
 
 
 def run_view(found: Object) -> RunView:
@@ -167,7 +168,6 @@ def job_view(
     run_name: str,
     run_uid: str,
     deleted: Iterable[str] = (),
-    events: Mapping[str, tuple[str, ...]] | None = None,
 ) -> JobView | None:
     """A Job of the run; None if its name is not the one that its labels would have been given."""
     meta = mapping(job, "metadata")
@@ -199,7 +199,6 @@ def job_view(
         completions=number(spec.get("completions"), 1),
         devices=number(annotations.get(names.DEVICES_ANNOTATION)),
         pods=tuple(sorted(map(pod_view, pods), key=lambda pod: (pod.index, -pod.created, pod.name))),
-        events=(events or {}).get(uid),
     )
 
 

@@ -21,6 +21,8 @@ from .settings import NamespaceSettings
 
 PREPARE = "prepare"
 """Name of the stage before all keyed ones."""
+INVOLVED_PODS = 4
+"""Pods whose events are listed beside their Job's."""
 
 
 class Part(StrEnum):
@@ -122,7 +124,13 @@ class JobView:
     """Devices of all its pods together."""
     pods: tuple[PodView, ...] = ()
     events: tuple[str, ...] | None = None
-    """Warnings about it and its pods, if ``decide`` asked to look (:class:`.decision.LookAtEvents`); newest first."""
+    """Warnings about what is :attr:`involved`, if ``decide`` asked to look (:class:`.decision.LookAtEvents`); newest
+    first. None again when its pods are others: what is said about the old ones does not hold up the new ones."""
+
+    @property
+    def involved(self) -> tuple[str, ...]:
+        """UIDs of what its events are about: itself and its first pods."""
+        return (self.uid, *(pod.uid for pod in self.pods[:INVOLVED_PODS]))
 
 
 class Claim(StrEnum):

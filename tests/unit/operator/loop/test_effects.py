@@ -63,11 +63,15 @@ def test_warnings_about_a_job_and_its_pods_come_back_newest_first() -> None:
         event = {"reason": "FailedCreate", "message": f"quota {number}\x00", "lastTimestamp": time}
         hands.cluster.put(EVENTS.plural, {"metadata": {"name": f"e{number}"}, **event})
     assert hands.play(lambda: hands.effects.perform(hands.observation, [LookAtEvents("job-uid")]))
-    found = hands.memory.of(UID).job_events["job-uid"]
+    facts = hands.memory.of(UID)
+    found = facts.events_of(job)
+    assert found is not None
     assert found[0] == f"FailedCreate: quota {MAX_EVENTS + 4}"
     assert len(found) == MAX_EVENTS
     asked = [path for method, path in hands.cluster.requests if path.endswith("/events")]
     assert len(asked) == 2, "the Job's, and its pod's"
+    another = dataclasses.replace(job, pods=(dataclasses.replace(pod, uid="another"),))
+    assert facts.events_of(another) is None, "they say nothing of a pod that came later"
 
 
 def test_a_node_that_is_gone_is_believed_for_a_while() -> None:
