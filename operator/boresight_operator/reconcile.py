@@ -9,7 +9,7 @@ from .api import RUNS, Api, Resource
 from .decide import decide
 from .decision import Decision
 from .effects import Effects, Seen
-from .errors import Conflict, NotFound
+from .errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from .events import EventWriter
 from .memory import Memory
 from .observe import Observer
@@ -55,7 +55,7 @@ class Reconciler:
         """Seconds until time alone can change the run; None if only an event can. Raises ApiError and LeaseOver.
 
         From the observation to the reservation nothing is awaited, so no other worker decides in between. A reservation
-        outlives an error: whether the write was done is not known before the run is observed again.
+        outlives an error of which nobody knows whether the write was done, until the run is observed again.
         """
         for turn in range(MAX_ROUNDS):
             observation = await self._observer.observe(uid)
@@ -67,9 +67,7 @@ class Reconciler:
             if news:
                 self._siblings.reserve(observation.run, decision.status)
             try:
-                if news:
-                    await self._store(observation, decision)
-                did = await self._effects.perform(observation, decision.effects)
+                did = await self._carry_out(observation, decision, news=news)
             except Conflict:
                 if turn == MAX_ROUNDS - 1:
                     raise
@@ -80,10 +78,25 @@ class Reconciler:
                 return decision.requeue_after
         return SOON
 
-    async def _store(self, observation: Observation, decision: Decision) -> None:
-        """One write; then the events, for what they tell of is true from here on.
+    async def _carry_out(self, observation: Observation, decision: Decision, *, news: bool) -> bool:
+        """The status, the effects, then the events: what they tell of is true then, and no Job waits for them. Says
+        whether there is anything new to observe."""
+        if not news:
+            return await self._effects.perform(observation, decision.effects)
+        version = await self._store(observation, decision)
+        try:
+            did = await self._effects.perform(observation, decision.effects)
+        except ApiError:
+            await self._events.emit(observation.run, version, decision.events)
+            raise
+        await self._events.emit(observation.run, version, decision.events)
+        return did
 
-        What a newer operator wrote stays: another manager says that this one does not understand it.
+    async def _store(self, observation: Observation, decision: Decision) -> str:
+        """One write; returns the resourceVersion that it made.
+
+        What a newer operator wrote stays: another manager says that this one does not understand it. A status that the
+        API server does not take reserves nothing: others need not wait for an attempt that cannot start.
         """
         run = observation.run
         content, resource = body(run, document(decision.status), pinned=True), RESOURCES[run.kind]
@@ -94,8 +107,11 @@ class Reconciler:
             )
         except NotFound as error:
             raise Conflict(error.code, error.reason, error.message) from error  # it was deleted meanwhile
+        except (Forbidden, Invalid):
+            self._siblings.release(run.uid)
+            raise
         self._seen(resource, stored, run.uid)
-        await self._events.emit(run, text(stored, "metadata", "resourceVersion"), decision.events)
+        return text(stored, "metadata", "resourceVersion")
 
     async def _look_again(self, run: RunView) -> None:
         """What was decided on is not what is stored, and the watch has not said so yet."""

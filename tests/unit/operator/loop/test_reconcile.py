@@ -163,6 +163,41 @@ def test_who_waited_for_a_claim_that_came_to_nothing_takes_over() -> None:
     assert [job["metadata"]["labels"]["boresight.dev/run"] for job in keyed] == ["two"]
 
 
+def test_a_status_that_is_not_taken_holds_up_no_run_with_the_same_key() -> None:
+    cluster = Cluster()
+
+    async def life() -> None:
+        async with Running(cluster):
+            cluster.put("alignmentruns", a_run("one"))
+            cluster.put("alignmentruns", a_run("two"))
+            await asyncio.sleep(1)
+            refused = failure(422, "Invalid", "the CRD is older than the operator")
+            cluster.intercept = lambda method, path: refused if path.endswith("/one/status") else None
+            await prepared(cluster, "one", "two")
+            await asyncio.sleep(5)
+
+    run(life())
+    keyed = [job for job in cluster.all(JOBS.plural) if "boresight.dev/key" in job["metadata"]["annotations"]]
+    assert [job["metadata"]["labels"]["boresight.dev/run"] for job in keyed] == ["two"]
+
+
+def test_a_job_does_not_wait_for_what_is_told_of_it() -> None:
+    cluster = Cluster()
+
+    async def life() -> None:
+        async with Running(cluster):
+            cluster.put("alignmentruns", a_run())
+            await asyncio.sleep(1)
+            slow = failure(429, "TooManyRequests", "EventRateLimit")
+            cluster.intercept = lambda method, path: (
+                slow if (method, path.split("/")[-1]) == ("POST", "events") else None
+            )
+            await prepared(cluster, "first")
+
+    run(life())
+    assert "feedback-model" in jobs_by_stage(cluster)
+
+
 def test_runs_at_the_namespaces_limit_go_on_as_others_end() -> None:
     cluster = Cluster()
     limited = NamespaceSettings(storage={"uri": STORE}, limits=Limits(max_runs=1))
