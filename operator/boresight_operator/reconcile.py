@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from . import names
 from .api import RUNS, Api, Resource
 from .decide import decide
-from .decision import Decision
+from .decision import Decision, Event
 from .effects import Effects, Seen
 from .errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from .events import EventWriter
@@ -24,6 +24,8 @@ SOON = 0.05
 """Seconds until a run goes on that had more to do."""
 OLDER_MANAGER = "boresight-older"
 """Field manager of an operator that does not know the status that it finds."""
+Told = tuple[RunView, str, Sequence[Event]]
+"""Events about a run, and the resourceVersion of the status that they go with."""
 RESOURCES = {resource.kind: resource for resource in RUNS}
 
 
@@ -54,6 +56,20 @@ class Reconciler:
     async def reconcile(self, uid: str) -> float | None:
         """Seconds until time alone can change the run; None if only an event can. Raises ApiError and LeaseOver.
 
+        What is to be told is told last: it is true by then, and no Job waits for it.
+        """
+        told: list[Told] = []
+        try:
+            after = await self._rounds(uid, told)
+        except ApiError:
+            await self._tell(told)
+            raise
+        await self._tell(told)
+        return after
+
+    async def _rounds(self, uid: str, told: list[Told]) -> float | None:
+        """Until there is nothing more to do.
+
         From the observation to the reservation nothing is awaited, so no other worker decides in between. A reservation
         outlives an error of which nobody knows whether the write was done, until the run is observed again.
         """
@@ -67,7 +83,10 @@ class Reconciler:
             if news:
                 self._siblings.reserve(observation.run, decision.status)
             try:
-                did = await self._carry_out(observation, decision, news=news)
+                if news:
+                    version = await self._store(observation, decision)
+                    told.append((observation.run, version, decision.events))
+                did = await self._effects.perform(observation, decision.effects)
             except Conflict:
                 if turn == MAX_ROUNDS - 1:
                     raise
@@ -77,20 +96,6 @@ class Reconciler:
             if not (news or did):
                 return decision.requeue_after
         return SOON
-
-    async def _carry_out(self, observation: Observation, decision: Decision, *, news: bool) -> bool:
-        """The status, the effects, then the events: what they tell of is true then, and no Job waits for them. Says
-        whether there is anything new to observe."""
-        if not news:
-            return await self._effects.perform(observation, decision.effects)
-        version = await self._store(observation, decision)
-        try:
-            did = await self._effects.perform(observation, decision.effects)
-        except ApiError:
-            await self._events.emit(observation.run, version, decision.events)
-            raise
-        await self._events.emit(observation.run, version, decision.events)
-        return did
 
     async def _store(self, observation: Observation, decision: Decision) -> str:
         """One write; returns the resourceVersion that it made.
@@ -112,6 +117,10 @@ class Reconciler:
             raise
         self._seen(resource, stored, run.uid)
         return text(stored, "metadata", "resourceVersion")
+
+    async def _tell(self, told: list[Told]) -> None:
+        for run, version, events in told:
+            await self._events.emit(run, version, events)
 
     async def _look_again(self, run: RunView) -> None:
         """What was decided on is not what is stored, and the watch has not said so yet."""
