@@ -123,7 +123,7 @@ class Player:
         self.world.store.artifacts[STORAGE, KEY] = digest_of("made elsewhere")
         self.world.store.artifacts[OTHER_STORAGE, KEY] = digest_of("made elsewhere")
         self.world.behave = self._fate
-        self.world.faults = FAULTS[self.plot.faults]
+        self._set_faults(self.plot.faults)
         if self.plot.standby:
             self.world.start_operator("operator-b")
         for act in self.plot.acts:
@@ -146,6 +146,10 @@ class Player:
         if random.randrange(10) >= self.plot.troubles:
             return Behaviour(seconds=20)
         return random.choices([fate for _, fate in FATES], [weight for weight, _ in FATES])[0]
+
+    def _set_faults(self, number: int) -> None:
+        self.world.faults = FAULTS[number % len(FAULTS)]
+        self.world.blind |= api.PODS in self.world.faults.watch_lag
 
     def _let_go(self) -> None:
         """Nobody holds anything up any more."""
@@ -269,10 +273,11 @@ class Player:
         self.world.store.reachable = bool(act.pick % 2)
 
     def act_server_down(self, act: Act) -> None:
+        self.world.blind = True
         self.world.down_until = self.world.now + (1.0, 5.0, 20.0, 60.0)[act.pick % 4]
 
     def act_faults(self, act: Act) -> None:
-        self.world.faults = FAULTS[act.pick % len(FAULTS)]
+        self._set_faults(act.pick)
 
     def act_expire_pages(self, act: Act) -> None:
         self.world.api.expire_pages()
@@ -280,12 +285,14 @@ class Player:
     # -- operators ---------------------------------------------------------------------------------------------------
 
     def act_kill(self, act: Act) -> None:
+        self.world.blind = True
         alive = self.world.alive()
         if alive:
             self.world.kill(alive[act.pick % len(alive)], (0.5, 2.0, 20.0)[act.pick % 3])
 
     def act_stop(self, act: Act) -> None:
         """SIGSTOP for a while."""
+        self.world.blind = True
         alive = self.world.alive()
         if alive:
             process = alive[act.pick % len(alive)]
@@ -293,6 +300,7 @@ class Player:
             self.world.loop.call_later((3.0, 45.0, 100.0)[act.pick % 3], self.world.go_on, process)
 
     def act_cut_watch(self, act: Act) -> None:
+        self.world.blind = True
         for process in self.world.alive():
             process.streams[api.WATCHED[act.pick % len(api.WATCHED)]].cut()
 

@@ -138,6 +138,8 @@ class World:
         """(time, process, target) of every request but the elector's."""
         self.writes: list[Change] = []
         """Every stored change by an operator, but the Lease."""
+        self.blind = False
+        """Whether pods may have come and gone with no operator hearing of it."""
         self.on_request: Callable[[Process, Call], None] = lambda process, call: None
         """Told of every request but the elector's, when it is sent."""
         self.on_serve: Callable[[Process, Call], None] = lambda process, call: None

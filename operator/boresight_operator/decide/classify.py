@@ -162,7 +162,7 @@ def _failed(job: JobView, expected: Expected) -> Verdict:
         findings.append(rule)
     if not findings:
         lost = f"the Job failed and its pods say nothing: {reason}: {message}"
-        return Verdict("PodsGone", message_text(lost), FailureClass.INFRASTRUCTURE)
+        return Verdict("PodsGone", message_text(lost), FailureClass.PREEMPTED)  # pods only go if somebody deletes them
     root = min(findings, key=lambda f: (ROOT_ORDER.index(f.cause), f.rank))
     return Verdict(root.reason, root.message, _class_of(root.cause), rank=root.rank, node=root.node, step=root.step)
 

@@ -95,7 +95,7 @@ ONE_POD = [
     Case(
         "node lost", (PodView("u", "pod-0", 0, NOW, node="n", phase="Failed"),), BACK_OFF, F.INFRASTRUCTURE, "PodLost"
     ),
-    Case("nothing is left", (), BACK_OFF, F.INFRASTRUCTURE, "PodsGone", None),
+    Case("nothing is left", (), BACK_OFF, F.PREEMPTED, "PodsGone", None),
     Case("peer lost alone", (outcome(F.PEER_LOST),), by_rule(F.PEER_LOST), F.INFRASTRUCTURE, "PeerLost"),
 ]
 

@@ -1,0 +1,166 @@
+"""Faults that random histories have found, each as the shortest story that shows it; and the sweep of the issue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from boresight_operator import api
+from builders_manifests import an_alignment_run
+from simulation.history import Story, Told, tell
+from simulation.process import Call
+from simulation.registry import uid_of
+from simulation.scenarios import uncharged, with_beta
+from simulation.workload import Behaviour
+from simulation.world import STORAGE, Faults, Process
+
+FOUND: list[Story] = []
+
+
+def found(story: Story) -> Story:
+    """Register."""
+    FOUND.append(story)
+    return story
+
+
+@found
+async def pods_outlive_the_job_of_a_run_that_was_deleted(told: Told) -> None:
+    """The next run with the key begins when the last pod has ended, not when the Job is gone."""
+    told.world.behave = lambda pod: Behaviour(ignores_sigterm=True)
+    told.user.apply(with_beta("0.1"), "one")
+    await asyncio.sleep(2)
+    told.user.apply(with_beta("0.2"), "two")
+    await told.works("one", "feedback-model")
+    told.user.delete("one")
+    await told.end_of("two", "True")
+
+
+@found
+async def a_number_outlives_the_status(told: Told) -> None:
+    """The Job of attempt 1 still ends when the status is lost: the next attempt is 2."""
+    told.user.apply(an_alignment_run(), "first")
+    await told.works("first", "prepare")
+    told.user.lose_status("first")
+    await told.end_of("first", "True")
+    assert told.stage("first", "prepare")["attempt"] == 2
+
+
+@found
+async def a_status_without_a_number_heals(told: Told) -> None:
+    """Somebody edits a stage to Starting, with no attempt named."""
+    told.user.apply(an_alignment_run(), "first")
+    await told.works("first", "feedback-model")
+    status = told.user.run("first")["status"]
+    stages = [{**stage, "state": "Starting"} if stage["name"] == "evaluation" else stage for stage in status["stages"]]
+    told.user.lose_status("first", {**status, "stages": stages})
+    await told.end_of("first", "True")
+
+
+@found
+async def a_job_works_in_its_store_though_the_run_has_moved(told: Told) -> None:
+    """Its key there is taken until its pods have ended."""
+    told.world.behave = lambda pod: Behaviour(ignores_sigterm=True)
+    told.user.apply(with_beta("0.1"), "one")
+    await asyncio.sleep(2)
+    told.user.apply(with_beta("0.1"), "two")
+    await told.works("one", "feedback-model")
+    await told.state("two", "feedback-model", "Waiting")
+    told.user.move("one", "s3://store/other")
+    await told.end_of("one", "True")
+    await told.end_of("two", "True")
+    assert len({storage for storage, _, _ in told.world.store.published}) == 2
+
+
+@found
+async def retention_leaves_alone_what_is_under_way(told: Told) -> None:
+    """A run that says Failed while its prepare still runs must not delete that Job, again and again."""
+    told.user.apply(an_alignment_run(retainPodsSeconds=1), "first")
+    await told.works("first", "prepare")
+    status = told.user.run("first")["status"]
+    stages = [{**stage, "state": "Failed"} if stage["name"] == "policy" else stage for stage in status["stages"]]
+    told.user.lose_status("first", {**status, "stages": stages})
+    await told.rest()
+    await told.idle()
+    assert len([place for place in told.invariants.numbers if place[1] == "prepare"]) <= 2
+
+
+@found
+async def a_pod_deleted_by_hand_costs_nothing(told: Told) -> None:
+    """Also if it dies by SIGKILL and is gone before its Job says that it failed."""
+    fates = iter([Behaviour(), Behaviour(seconds=200, ignores_sigterm=True)])
+    told.world.behave = lambda pod: next(fates, Behaviour())
+    told.world.faults = Faults(controller_lag=5.0)
+    told.user.apply(an_alignment_run(), "first")
+    await told.works("first", "feedback-model")
+    told.user.delete_pod(told.running("first", "feedback-model")[0])
+    await told.end_of("first", "True")
+    uncharged(told.stage("first", "feedback-model"))
+
+
+@found
+async def a_run_that_is_deleted_in_the_middle_gets_nothing_more(told: Told) -> None:
+    """Between the status and the first object of the attempt."""
+    told.user.apply(an_alignment_run(), "first")
+    told.world.faults = Faults(watch_lag={api.ALIGNMENT_RUNS: 0.001}, latency=0.2)
+    gone: list[Call] = []
+
+    def delete(process: Process, call: Call) -> None:
+        if "networkpolicies" in call.path and not gone:
+            gone.append(call)
+            told.world.loop.call_soon(told.user.delete, "first")
+
+    told.world.on_request = delete
+    await told.until(lambda: bool(gone), "the first object is made")
+    await asyncio.sleep(30)
+    assert not told.invariants.numbers
+    told.invariants.nothing_left()
+
+
+@found
+async def one_of_two_makes_a_lost_artifact_again(told: Told) -> None:
+    """Both have seen that it is missing; the one that comes later takes what the other has made."""
+    for name, beta in (("one", "0.1"), ("two", "0.2")):
+        told.user.apply(with_beta(beta, stopAfter="FeedbackModel"), name)
+    for name in ("one", "two"):
+        await told.state(name, "synthesis", "Waiting")
+    key = told.stage("one", "feedback-model")["key"]
+    told.user.remove_artifact(STORAGE, key)
+    for name in ("one", "two"):
+        told.user.edit(name, {"stopAfter": None})
+    for name in ("one", "two"):
+        await told.end_of(name, "True")
+    assert Counter(made for _, made, _ in told.world.store.published)[key] == 2
+
+
+@pytest.mark.parametrize("story", FOUND, ids=lambda story: story.__name__)
+def test_what_was_found_stays_away(story: Story) -> None:
+    tell(story)
+
+
+def test_a_sweep_of_twenty_betas_trains_one_feedback_model_and_synthesises_once() -> None:
+    async def sweep(told: Told) -> None:
+        names = [f"sweep-{number}" for number in range(20)]
+        for number, name in enumerate(names):
+            told.user.apply(with_beta(f"0.{number + 10}"), name)
+        for name in names:
+            await told.end_of(name, "True")
+
+    told = tell(sweep)
+    made = Counter(told.invariants.attempts[uid].stage for uid in told.invariants.numbers.values())
+    assert (made["prepare"], made["feedback-model"], made["synthesis"], made["policy"]) == (20, 1, 1, 20)
+    assert len({key for _, key, _ in told.world.store.published}) == len(told.world.store.published) == 2 + 2 * 20
+
+
+def test_the_writes_of_a_quiet_run_are_few() -> None:
+    """Per stage: ConfigMap, Job, and the status as it changes; per run three more."""
+
+    async def one(told: Told) -> None:
+        told.user.apply(an_alignment_run(), "first")
+        await told.end_of("first", "True")
+        told.writes = len(told.world.writes)  # type: ignore[attr-defined]
+
+    told = tell(one)
+    stages = len(told.user.run("first")["status"]["stages"])
+    assert told.writes <= 6 * stages + 3, told.invariants.writes_by_kind()  # type: ignore[attr-defined]
+    assert uid_of(told.user.run("first"))
