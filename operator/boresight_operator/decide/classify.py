@@ -81,6 +81,8 @@ class _Finding:
 def verdict(job: JobView, expected: Expected, *, shards: bool = False, now: float = 0.0) -> Verdict | None:
     """How the attempt of ``job`` ended; None if it has not. ``shards`` are independent pods, which publish nothing."""
     if job.complete:
+        if not shards and _is_unheard(_rank_zero(job)):
+            return None
         return Verdict("ShardsDone") if shards else _done(job, expected)
     if job.failed is None or any(_still_ends(pod, now) for pod in job.pods):
         return None
@@ -244,6 +246,11 @@ def _rank_zero(job: JobView) -> PodView | None:
     """The newest pod of index 0 that has ended, else the newest."""
     pods = [pod for pod in job.pods if pod.index == 0]
     return next((pod for pod in pods if pod.end is not None), pods[0] if pods else None)
+
+
+def _is_unheard(pod: PodView | None) -> bool:
+    """Whether a pod of a complete Job has not been seen to end yet: two watches, and two lists, are not in step."""
+    return pod is not None and pod.end is None and not pod.over
 
 
 def _still_ends(pod: PodView, now: float) -> bool:

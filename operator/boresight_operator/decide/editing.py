@@ -12,8 +12,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from boresight_api.outcome import SuiteResult
-from boresight_api.status import StageStatus
+from boresight_api.pins import Pin
+from boresight_api.plan import Plan
+from boresight_api.status import SourceStatus, StageStatus
 
 from ..views import PREPARE, JobView
 from .budgets import NO_CHARGES
@@ -53,8 +57,25 @@ def follow_plan(draft: Draft) -> None:
     digest = draft.plan.digest
     if digest is not None and digest != draft.status.plan:
         draft.status = draft.status.model_copy(update={"plan": digest})
+    if digest is not None and not draft.status.sources:  # lost with the status; the saved plan knows them
+        sources = sources_of(draft.plan, draft.seen.pins.values())
+        draft.status = draft.status.model_copy(update={"sources": sources})
     if draft.status.recipe is None:
         draft.status = draft.status.model_copy(update={"recipe": draft.plan.recipe})
+
+
+def sources_of(plan: Plan, pins: Iterable[Pin]) -> tuple[SourceStatus, ...]:
+    """What the plan reads from outside, as the status has it."""
+    by_id = {pin.id: pin for pin in pins}
+    return tuple(
+        SourceStatus(
+            id=source.id,
+            name=source.name[:32],
+            uri=source.uri,
+            **by_id[source.id].model_dump(exclude={"id"}) if source.id in by_id else {},
+        )
+        for source in plan.sources
+    )
 
 
 def retry(draft: Draft) -> None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from boresight_api.manifest import parse_manifest
 from boresight_api.outcome import PrepareReport, PublishedArtifact, StageFinding, StageState
-from boresight_api.pins import Pin
 from boresight_api.plan import Plan, plan
 from boresight_api.problems import ProblemsError
-from boresight_api.status import AttemptStatus, SourceStatus, StageStatus
+from boresight_api.status import AttemptStatus, StageStatus
 
 from ..views import PREPARE
 from . import editing
@@ -74,7 +73,7 @@ def apply(draft: Draft, report: PrepareReport) -> None:
             "plan": found.digest,
             "recipe": draft.status.recipe or found.recipe,
             "prepared": asked(found, draft.wishes, draft.status.retry),
-            "sources": _sources(found, report.pins),
+            "sources": editing.sources_of(found, report.pins),
         }
     )
     editing.follow_plan(draft)
@@ -105,19 +104,6 @@ def _planned(draft: Draft, report: PrepareReport) -> Plan | str:
         return plan(parse_manifest(draft.seen.run.document), pins, recipe=draft.status.recipe)
     except ProblemsError as error:
         return str(error)
-
-
-def _sources(found: Plan, pins: tuple[Pin, ...]) -> tuple[SourceStatus, ...]:
-    by_id = {pin.id: pin for pin in pins}
-    return tuple(
-        SourceStatus(
-            id=source.id,
-            name=source.name[:32],
-            uri=source.uri,
-            **by_id[source.id].model_dump(exclude={"id"}) if source.id in by_id else {},
-        )
-        for source in found.sources
-    )
 
 
 def _numbered(draft: Draft, stage: StageStatus, finding: StageFinding) -> StageStatus:
