@@ -26,18 +26,22 @@ from .prepare import MISSING, finished
 from .waiting import out_of_time
 from .wishes import compute_digest
 
+HELD = "NotStarted"
+"""Reason of a stage whose attempt had a number and no Job when the spec turned out to be none that may start."""
 FIRST_TRY_AGAIN_SECONDS = 5
 LAST_TRY_AGAIN_SECONDS = 300
+"""Bounds of how soon objects are offered again that the API server did not take."""
 SAVE_WITHIN_SECONDS = 60
 """How long after its end the plan of a run that was cached whole is still saved."""
-"""Bounds of how soon objects are offered again that the API server did not take."""
 
 
 def advance(draft: Draft, problems: tuple[Problem, ...]) -> None:
     """Move the first stage that is not done; those behind it are Pending. Nothing starts with ``problems``."""
+    held = bool(problems) or draft.wishes.suspend or finished(draft)
+    if held:
+        _keep_unborn(draft)
     if draft.plan is None:
         return
-    held = bool(problems) or draft.wishes.suspend
     stage = draft.stages[PREPARE]
     if not held and _is_idle(stage):
         _start(draft, stage)
@@ -99,6 +103,13 @@ def _next(draft: Draft, stage: StageStatus) -> bool:
     if _is_idle(stage):
         _start(draft, stage)
     return False
+
+
+def _keep_unborn(draft: Draft) -> None:
+    """An attempt without Job does not get one: it would be made of a spec that makes no plan, or that is not allowed."""
+    for stage in tuple(draft.stages.values()):
+        if under_way(stage) and stage.job_uid is None and current_job(draft, stage) is None:
+            draft.move(stage, State.PENDING, HELD)  # under its number, which is not given again
 
 
 def _start(draft: Draft, stage: StageStatus) -> None:

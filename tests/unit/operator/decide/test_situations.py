@@ -182,6 +182,11 @@ def not_allowed() -> World:
     return a_run(an_alignment_run(compute={"podTemplate": {"priorityClassName": "mine"}})).settle()
 
 
+def not_allowed_any_more() -> World:
+    world = refused("Forbidden", "violates PodSecurity restricted")
+    return world.edit(compute={"podTemplate": {"priorityClassName": "mine"}}).settle()
+
+
 def preempted() -> World:
     pod = over(ended(76), disruption="Preempted by a pod of higher priority")
     return policy_runs().update("policy", failed=("PodFailurePolicy", "rule at index 0"), pods=(pod,)).settle()
@@ -267,6 +272,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "InvalidSpec": lambda: a_run(an_alignment_run(task="TextToImage")).settle(),
     "InvalidSpecWhileRunning": lambda: policy_runs().edit(task="TextToImage").settle(),
     "NotAllowed": not_allowed,
+    "NotAllowedAnyMore": not_allowed_any_more,
     "NameConflict": lambda: refused("NameConflict", "a Job of somebody else has this name"),
     "NamespaceTerminating": lambda: refused("NamespaceTerminating", "namespace default is being terminated"),
     "ObjectRefused": lambda: refused("Forbidden", "violates PodSecurity restricted"),
