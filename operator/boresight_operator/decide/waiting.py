@@ -7,14 +7,13 @@ pulled, a mount, pods that are not admitted) has ``timeouts.startSeconds``, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from boresight_api.status import StageStatus
 
 from ..decision import LookAtEvents
 from ..views import JobView, Part, PodView
-from .draft import Draft, are_shards, clock, is_prepare, seconds
+from .draft import Draft, State, are_shards, clock, is_prepare, seconds
 
 LOOK_AFTER_SECONDS = 30
 """A Job without pod, or a pod without container, for so long: its events are listed once, and the status says what is
@@ -40,6 +39,7 @@ _BY_EVENT = (
     (re.compile(r"FailedMount|FailedAttachVolume|MountVolume|[Uu]nable to (attach or )?mount"), "MountFailed"),
     (re.compile(r"FailedCreate|forbidden|exceeded quota|PodSecurity|webhook|denied the request"), "PodsForbidden"),
 )
+BY_EVENTS = frozenset(reason for _, reason in _BY_EVENT)
 _NO_SECRET = re.compile(r"secrets? \"[^\"]+\" not found|couldn't find key .* in Secret", re.IGNORECASE)
 
 
@@ -69,12 +69,14 @@ def wait_of(draft: Draft, stage: StageStatus, job: JobView) -> Wait:
     if are_shards(draft, job) and RUNNING in waits:
         return RUNNING
     found = min(waits, key=_severity, default=STARTING)
-    return _looked_into(draft, stage, job, found) if found.reason == "Starting" else found
+    if found.reason != "Starting":
+        return found
+    return _told(job, len(pods)) or _looked_into(draft, stage, job, found)
 
 
 def look_at_events(draft: Draft, stage: StageStatus, job: JobView) -> None:
     """Ask once for the events of a Job that has stood still for 30 seconds without telling why."""
-    since = _standing_since(stage, job)
+    since = _standing_since(draft, stage, job)
     if draft.now - since > LOOK_AFTER_SECONDS:
         draft.effects.append(LookAtEvents(job.uid))
     else:
@@ -124,23 +126,30 @@ def _of_pod(pod: PodView) -> Wait:
 
 
 def _looked_into(draft: Draft, stage: StageStatus, job: JobView, found: Wait) -> Wait:
-    """What the events say about a standstill that neither Job nor pods explain."""
-    for reason, message in _told(job.events or ()):
-        return Wait(reason, message)
+    """A standstill that neither Job nor pods explain. What events told of other pods (or another process) is looked at
+    again before the status says that it is over."""
+    if job.events is None and stage.job_uid is not None and stage.reason in BY_EVENTS:
+        draft.effects.append(LookAtEvents(job.uid))
+        return Wait(stage.reason, stage.message or "")
     if job.events is None:
         look_at_events(draft, stage, job)
-    return found if draft.now - _standing_since(stage, job) > LOOK_AFTER_SECONDS else STARTING
+    return found if draft.now - _standing_since(draft, stage, job) > LOOK_AFTER_SECONDS else STARTING
 
 
-def _told(events: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for message in events:
+def _told(job: JobView, pods: int) -> Wait | None:
+    """What the events say. Events are kept for an hour: that pods were refused is over once all of them are there."""
+    for message in job.events or ():
         for pattern, reason in _BY_EVENT:
-            if pattern.search(message):
-                yield reason, message
+            is_over = reason == "PodsForbidden" and pods >= max(1, job.completions)
+            if pattern.search(message) and not is_over:
+                return Wait(reason, message)
+    return None
 
 
-def _standing_since(stage: StageStatus, job: JobView) -> int:
-    """Since when it starts: the Job's age, or (after a queue) since it last began to start."""
+def _standing_since(draft: Draft, stage: StageStatus, job: JobView) -> int:
+    """Since when it starts: the Job's age, or since it last began to; that is now, if it has waited for a place."""
+    if stage.state is State.WAITING and stage.job_uid is not None:
+        return draft.now
     since = seconds(stage.since) if stage.reason == "Starting" else None
     return max(clock(job.created), since or 0)
 

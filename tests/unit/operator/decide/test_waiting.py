@@ -121,6 +121,42 @@ def test_a_pod_without_container_for_30_seconds_has_its_events_looked_at() -> No
     assert world.decide().effects == (LookAtEvents(world.job("policy").uid),)
 
 
+@pytest.mark.parametrize(
+    "place",
+    [lambda world: world.update("policy", suspended=True).settle(), pod(unschedulable="0/9 nodes")],
+    ids=["queue", "no node"],
+)
+def test_after_a_place_is_found_it_has_30_seconds_to_start_before_its_events_are_looked_at(
+    place: Callable[[World], World],
+) -> None:
+    world = place(at_policy()).after(3600)
+    world.update("policy", suspended=False, pods=(a_pod(node="node-a", created=world.now),)).settle()
+    assert not any(isinstance(effect, LookAtEvents) for d in world.decisions for effect in d.effects)
+    assert (world.stage("policy").state, world.stage("policy").reason) == ("Running", "Starting")
+    assert world.after(32).decide().effects == (LookAtEvents(world.job("policy").uid),)
+
+
+def test_pods_are_not_forbidden_any_more_once_they_are_there() -> None:
+    """The event that told of it is kept for an hour."""
+    world = told("FailedCreate: exceeded quota")(at_policy().after(40)).after(890)
+    assert world.stage("policy").reason == "PodsForbidden"
+    world.update("policy", pods=(a_pod(node="node-a", created=world.now),)).settle().after(30).settle()
+    stage = world.stage("policy")
+    assert (stage.state, stage.reason, stage.infrastructure_retries) == ("Running", "Starting", None)
+
+
+def test_what_was_told_of_other_pods_is_looked_at_again_at_once() -> None:
+    """Also by a process that has not looked yet: the status stays, and so does the time since when."""
+    world = told("FailedMount: no such volume")(at_policy().after(40)).after(100)
+    since = world.stage("policy").since
+    world.update("policy", events=None, pods=(a_pod(node="node-b", created=world.now),))
+    assert world.decide().effects == (LookAtEvents(world.job("policy").uid),)
+    assert world.step().status.stages == world.settle().status.stages
+    assert (world.stage("policy").reason, world.stage("policy").since) == ("MountFailed", since)
+    world.update("policy", events=()).settle()
+    assert world.stage("policy").reason == "Starting"
+
+
 def test_nothing_is_looked_at_while_a_job_is_suspended_or_runs() -> None:
     suspended = at_policy().update("policy", suspended=True).settle().after(100)
     assert suspended.decide().effects == ()
