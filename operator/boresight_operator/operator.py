@@ -246,7 +246,8 @@ class Operator:
     def _changed(self, uids: Iterable[str]) -> None:
         for uid in sorted(uids):
             self._siblings.changed(uid)
-            self._queue.add(uid)
+            standing = self._siblings.of(uid)
+            self._queue.add(uid, new=standing is not None and not standing.stages)
 
     def _seen(self, resource: Resource, obj: Object, run_uid: str) -> None:
         """An answer to a write for a run that is being reconciled: that run goes another round by itself."""
@@ -266,6 +267,7 @@ class Operator:
         if self._contact.is_back(code, asyncio.get_running_loop().time()):
             log.info("the API server answers again: listing everything")
             self._lister.request_soon()
+            self._queue.hurry()
 
     def _list_when_quiet(self) -> None:
         """A watch that lists again does not say what was deleted meanwhile; a LIST of ours after it does."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from . import names
 from .api import RUNS, Api, Resource
 from .decide import decide
-from .decision import Decision, Event
+from .decision import Decision, Event, StartAttempt
 from .effects import Effects, Seen
 from .errors import ApiError, Conflict, Forbidden, Invalid, NotFound
 from .events import EventWriter
@@ -95,6 +95,8 @@ class Reconciler:
             self._siblings.release(uid)
             if not (news or did):
                 return decision.requeue_after
+            if any(isinstance(effect, StartAttempt) for effect in decision.effects):
+                return SOON  # its pods are still to come, and other runs may have no Job yet
         return SOON
 
     async def _store(self, observation: Observation, decision: Decision) -> str:

@@ -1,5 +1,8 @@
 """Which run is looked at next: each at most once in the queue and with at most one worker, first come, first served.
 
+Keys that are new to everybody go before those that come again, so that of a thousand runs the last one's first Job does
+not wait for the second thoughts about all others. One turn in four is for the others all the same.
+
 A run that fails comes back after an exponential pause. Until it has succeeded, events cannot bring it back sooner than
 ``CALM_SECONDS`` either: a run that fails at once and wakes itself by its own writes then costs one try a second.
 """
@@ -19,6 +22,10 @@ MAX_STALE = 64
 """Entries of the heap that an earlier time has replaced, beyond one for each key, before they are thrown out."""
 
 
+OTHERS_TURN = 4
+"""One key in so many is not a new one, if both wait."""
+
+
 class WorkQueue:
     """Keys for workers on one event loop. All operations are O(log n) or better."""
 
@@ -26,6 +33,9 @@ class WorkQueue:
         self._random = random
         self._ready: deque[tuple[str, float]] = deque()
         """Keys in order, with the loop time since which each is ready."""
+        self._new: deque[tuple[str, float]] = deque()
+        """The same, of keys that were added as new."""
+        self._turn = 0
         self._due: dict[str, tuple[float, int]] = {}
         """When each queued key is due, and the order of its entry in the heap (0: it is ready)."""
         self._later: list[tuple[float, int, str]] = []
@@ -42,30 +52,34 @@ class WorkQueue:
     @property
     def depth(self) -> int:
         """How many keys are ready and wait for a worker."""
-        return len(self._ready)
+        return len(self._ready) + len(self._new)
 
     @property
     def delayed(self) -> int:
         """How many keys wait for their time."""
-        return len(self._due) - len(self._ready)
+        return len(self._due) - self.depth
 
     @property
     def oldest_age(self) -> float:
         """Seconds for which the first key in the queue has been ready."""
-        return asyncio.get_running_loop().time() - self._ready[0][1] if self._ready else 0.0
+        since = [lane[0][1] for lane in (self._ready, self._new) if lane]
+        return asyncio.get_running_loop().time() - min(since) if since else 0.0
 
-    def add(self, key: str, after: float = 0.0) -> None:
-        """``key`` is to be looked at in ``after`` seconds at the latest, and after its present worker is done."""
+    def add(self, key: str, after: float = 0.0, *, new: bool = False) -> None:
+        """``key`` is to be looked at in ``after`` seconds at the latest, and after its present worker is done.
+
+        ``new``: nobody has looked at it yet; it goes before those that come again.
+        """
         due = asyncio.get_running_loop().time() + after
         due = max(due, self._calm_until.get(key, due))
         if key in self._at_work:
             self._again[key] = min(due, self._again.get(key, due))
         else:
-            self._schedule(key, due)
+            self._schedule(key, due, new=new)
 
     async def get(self) -> str:
         """The next key. Nobody else gets it before ``done(key)``."""
-        while not self._ready:
+        while not self.depth:
             getter = asyncio.get_running_loop().create_future()
             self._getters.append(getter)
             try:
@@ -74,10 +88,12 @@ class WorkQueue:
                 if getter.done() and not getter.cancelled():
                     self._wake()  # this wake-up was for a key that somebody else must take now
                 raise
-        key, _ = self._ready.popleft()
+        self._turn += 1
+        others = self._ready and (not self._new or self._turn % OTHERS_TURN == 0)
+        key, _ = (self._ready if others else self._new).popleft()
         del self._due[key]
         self._at_work.add(key)
-        if self._ready:
+        if self.depth:
             self._wake()
         return key
 
@@ -102,11 +118,16 @@ class WorkQueue:
         self._failures.pop(key, None)
         self._calm_until.pop(key, None)
 
-    def _schedule(self, key: str, due: float) -> None:
+    def hurry(self) -> None:
+        """What they failed for is over: look at all that failed again, without their pauses."""
+        for key in tuple(self._failures):
+            self.add(key)
+
+    def _schedule(self, key: str, due: float, *, new: bool = False) -> None:
         if key in self._due and self._due[key][0] <= due:
             return
         if due <= asyncio.get_running_loop().time():
-            self._make_ready(key, due)
+            self._make_ready(key, due, new=new)
             return
         self._order += 1
         self._due[key] = due, self._order
@@ -117,9 +138,9 @@ class WorkQueue:
         if self._later[0][2] == key:
             self._set_timer()
 
-    def _make_ready(self, key: str, due: float) -> None:
+    def _make_ready(self, key: str, due: float, *, new: bool = False) -> None:
         self._due[key] = due, 0
-        self._ready.append((key, asyncio.get_running_loop().time()))
+        (self._new if new else self._ready).append((key, asyncio.get_running_loop().time()))
         self._wake()
 
     def _set_timer(self) -> None:

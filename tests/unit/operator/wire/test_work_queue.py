@@ -42,6 +42,33 @@ def test_keys_come_in_order_and_once() -> None:
     on_a_queue(main)
 
 
+def test_new_keys_go_before_those_that_come_again_but_for_one_turn_in_four() -> None:
+    async def main(queue: WorkQueue) -> None:
+        for key in "abc":
+            queue.add(key)
+        for key in "NOPQRST":
+            queue.add(key, new=True)
+        assert queue.depth == 10
+        assert "".join([await queue.get() for _ in range(10)]) == "NOPaQRSbTc"
+
+    on_a_queue(main)
+
+
+def test_what_failed_comes_back_at_once_when_the_cause_is_over() -> None:
+    async def main(queue: WorkQueue) -> None:
+        for _ in range(8):
+            queue.add("a")
+            await queue.get()
+            queue.retry("a")
+            queue.done("a")
+        queue.hurry()
+        key, waited = await wait_for_key(queue)
+        assert key == "a"
+        assert waited <= CALM_SECONDS
+
+    on_a_queue(main)
+
+
 def test_a_key_at_work_waits_for_its_worker_and_comes_again_once() -> None:
     async def main(queue: WorkQueue) -> None:
         queue.add("a")
