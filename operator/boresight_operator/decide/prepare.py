@@ -22,6 +22,9 @@ MISSING = "ArtifactMissing"
 """Reason of a stage that was done and whose artifact is gone: what another run's status says of it is not believed."""
 FOUND = "FoundInStore"
 """History's reason of an attempt of which only a checkpoint folder tells."""
+_OTHER_RELEASE = (
+    "the image of the pods and the operator are of different releases; use the image that the settings name"
+)
 
 
 def demand(draft: Draft) -> None:
@@ -49,7 +52,7 @@ def finished(draft: Draft) -> bool:
 
 
 def refused(draft: Draft, report: PrepareReport) -> str | None:
-    """Why a report is not taken: it speaks of another plan than its pins make here. None if it is."""
+    """Why a report is not taken: it speaks of another plan than its pins make here, or of less. None if it is."""
     found = _planned(draft, report)
     if not draft.wishes.stores:
         return "the run has no store: name one in spec.storage"
@@ -58,8 +61,12 @@ def refused(draft: Draft, report: PrepareReport) -> str | None:
     if found.digest != report.plan:
         return (
             f"prepare reports on plan {report.plan[:16]}, its pins make {(found.digest or 'none')[:16]} here: "
-            "the image of the pods and the operator are of different releases; use the image that the settings name"
+            + _OTHER_RELEASE
         )
+    told = {finding.name for finding in report.stages}
+    silent = [stage.name for stage in found.stages if stage.name not in told]
+    if silent:  # they would stay Unknown, and prepare would run for them again and again
+        return f"prepare reports nothing on {', '.join(silent)}: {_OTHER_RELEASE}"
     return None
 
 

@@ -141,6 +141,19 @@ def test_a_report_of_fewer_pins_is_refused() -> None:
     assert world.stage(PREPARE).state == "Failed"
 
 
+@pytest.mark.parametrize("silent", [("policy",), ("feedback-model", "evaluation"), STAGES])
+def test_a_report_that_is_silent_about_a_stage_is_refused_and_says_about_which(silent: tuple[str, ...]) -> None:
+    """Taken, it would leave the stage Unknown, and prepare would run again at once, without end and charge."""
+    world = a_run().settle().runs(PREPARE)
+    told = world.report().prepare
+    assert told is not None
+    less = told.model_copy(update={"stages": tuple(s for s in told.stages if s.name not in silent)})
+    outcome = Outcome(status=OutcomeStatus.SUCCEEDED, stage=PREPARE, prepare=less)
+    world.update(PREPARE, complete=True, pods=(over(said(outcome)),)).settle()
+    assert (world.stage(PREPARE).state, world.stage(PREPARE).reason) == ("Failed", "ReportRejected")
+    assert f"nothing on {', '.join(silent)}: the image" in world.condition("Stalled").message
+
+
 def test_what_the_store_has_is_cached_and_the_rest_is_run() -> None:
     world = a_run()
     world.store = {
