@@ -31,6 +31,8 @@ ROOT_ORDER: tuple[str, ...] = (
 """Among ranks the cause is the first of these; the others followed from it."""
 POD_GONE_SECONDS = 30
 """How long after its grace period a pod of a failed Job may still say how it ended."""
+_STATE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})
+"""The kubelet's, and containerd's after a reboot: the exit code is made up (137, 255)."""
 _SIGNALLED = 128
 """Exit codes above are 128 + the signal's number."""
 
@@ -220,6 +222,9 @@ def _by_exit_code(pod: PodView, code: int, fault: str, *, deleted: bool) -> _Fin
     if code == 0:
         return None
     failure = known.get(code)
+    if not deleted and pod.end is not None and pod.end.reason in _STATE_LOST:
+        message = f"the kubelet lost its container ({pod.end.reason}, exit code {code}): its node was restarted or lost"
+        return _Finding("Infrastructure", "NodeLost", message, pod.index, pod.node)
     if deleted and (failure is FailureClass.PREEMPTED or (failure is None and code > _SIGNALLED)):
         message = f"the pod was deleted while it ran (exit code {code})"
         return _Finding("PodDeleted", "PodDeleted", message, pod.index, pod.node)

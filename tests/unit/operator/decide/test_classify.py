@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -72,6 +73,29 @@ ONE_POD = [
     Case("another exit code", (over(ended(3, "boom")),), BACK_OFF, F.ERROR, "Error"),
     Case("killed by the kernel", (over(ended(137, reason="OOMKilled")),), BACK_OFF, F.OUT_OF_MEMORY, "OOMKilled"),
     Case("killed by a signal", (over(ended(137)),), BACK_OFF, F.ERROR, "Error"),
+    Case(
+        "lost by the kubelet",
+        (over(ended(137, "what was logged", reason="ContainerStatusUnknown")),),
+        BACK_OFF,
+        F.INFRASTRUCTURE,
+        "NodeLost",
+    ),
+    Case("lost by a reboot", (over(ended(255, reason="Unknown")),), BACK_OFF, F.INFRASTRUCTURE, "NodeLost"),
+    Case("255 by its own will", (over(ended(255)),), BACK_OFF, F.ERROR, "Error"),
+    Case(
+        "lost after it told",
+        (over(dataclasses.replace(said(failure("policy", KEY, F.DIVERGED)), reason="ContainerStatusUnknown")),),
+        BACK_OFF,
+        F.DIVERGED,
+        "Diverged",
+    ),
+    Case(
+        "lost while somebody deleted it",
+        (over(ended(137, reason="ContainerStatusUnknown"), deleting_since=NOW),),
+        BACK_OFF,
+        F.PREEMPTED,
+        "PodDeleted",
+    ),
     Case("evicted", (over(ended(137), disruption="evicted"),), by_rule(F.PREEMPTED), F.PREEMPTED, "DisruptionTarget"),
     Case(
         "evicted, exit 76",
