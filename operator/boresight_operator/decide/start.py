@@ -106,7 +106,7 @@ def _next(draft: Draft, stage: StageStatus) -> bool:
 
 
 def _keep_unborn(draft: Draft) -> None:
-    """An attempt without Job does not get one: it would be made of a spec that makes no plan, or that is not allowed."""
+    """An attempt without Job gets none: it would be made of a spec that makes no plan, or that is not allowed."""
     for stage in tuple(draft.stages.values()):
         if under_way(stage) and stage.job_uid is None and current_job(draft, stage) is None:
             draft.move(stage, State.PENDING, HELD)  # under its number, which is not given again
