@@ -12,7 +12,7 @@ from boresight_api.plan import Plan
 from . import names
 from .api import CONFIG_MAPS, EVENTS, JOBS, NETWORK_POLICIES, NODES, SERVICES, Api, Object, Resource
 from .decision import CleanUp, DeleteJob, Effect, LookAtEvents, LookAtNode, SavePlan, StartAttempt
-from .errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from .errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
 from .logs import about
 from .memory import Memory
 from .objects import plan_config_map, render
@@ -111,8 +111,9 @@ class Effects:
             else:
                 self._seen(resource, await self._create(observation, resource, body), run.uid)
         except (AlreadyExists, Forbidden, Invalid) as error:
-            reason = "NameConflict" if isinstance(error, AlreadyExists) else error.reason
-            news = facts.refused(resource.kind, name, reason, message_text(error.message), self._api.server_now())
+            news = facts.refused(
+                resource.kind, name, _reason(error), message_text(error.message), self._api.server_now()
+            )
             log.warning("%s %s not taken: %s", resource.kind, name, error, extra=about(run))
             raise Refused(news) from error
         facts.accepted(resource.kind, name)
@@ -189,6 +190,16 @@ class Effects:
         except Forbidden as error:
             log.warning("node %s not looked up: %s", node, error, extra=about(observation.run))
         return False
+
+
+def _reason(error: ApiError) -> str:
+    """Of a refusal. A webhook that denies may say any code and any reason; the API server adds these words."""
+    if isinstance(error, AlreadyExists):
+        return "NameConflict"
+    if error.reason == "NamespaceTerminating":
+        return error.reason
+    denied = isinstance(error, Forbidden) or "denied the request" in error.message
+    return "Forbidden" if denied else error.reason
 
 
 def _event_time(event: Object) -> float:

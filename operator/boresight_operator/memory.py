@@ -59,12 +59,12 @@ class RunFacts:
     """Digests of plans whose ConfigMap is known to exist."""
 
     def refused(self, kind: str, name: str, reason: str, message: str, now: float) -> bool:
-        """Note a refusal; says whether that is news. ``since`` stays while it is refused for the same reason."""
+        """Note a refusal; says whether its reason is news. ``since`` stays while it is refused for the same reason; the
+        message is the last one, but no news, for it may be another one each time."""
         known = self.refusals.get((kind, name))
-        if known is not None and known.reason == reason:
-            return False
-        self.refusals[kind, name] = Refusal(name, kind, reason, message, now)
-        return True
+        news = known is None or known.reason != reason
+        self.refusals[kind, name] = Refusal(name, kind, reason, message, now if news or known is None else known.since)
+        return news
 
     def events_of(self, job: JobView) -> tuple[str, ...] | None:
         """What the events said; None if nobody has looked since the Job has the pods that it has."""

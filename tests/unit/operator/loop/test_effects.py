@@ -13,7 +13,7 @@ from boresight_operator.client import Client
 from boresight_operator.decision import CleanUp, DeleteJob, LookAtEvents, LookAtNode, SavePlan, StartAttempt
 from boresight_operator.effects import MAX_EVENTS, Effects
 from boresight_operator.errors import Conflict
-from boresight_operator.memory import NODE_SECONDS, Memory
+from boresight_operator.memory import NODE_SECONDS, Memory, RunFacts
 from boresight_operator.views import JobView, Observation, Part, PodView
 from builders_loop import NAMESPACE, Cluster, failure
 from builders_operator import NOW, UID, a_run
@@ -181,3 +181,30 @@ def test_what_is_refused_does_not_hold_up_what_follows_and_is_news_once() -> Non
     hands.cluster.intercept = lambda method, path: None
     assert hands.play(lambda: hands.effects.perform(hands.observation, effects[:1]))
     assert not hands.memory.of(UID).refusals
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "noted"),
+    [
+        (403, "Forbidden", "exceeded quota", "Forbidden"),
+        (403, "disallowed by policy", 'admission webhook "x" denied the request: no', "Forbidden"),
+        (400, "", 'admission webhook "x" denied the request: no', "Forbidden"),
+        (422, "Invalid", "spec.template: Invalid value", "Invalid"),
+    ],
+)
+def test_a_webhook_may_deny_with_any_code_and_reason(code: int, reason: str, message: str, noted: str) -> None:
+    hands = Hands()
+    hands.cluster.intercept = lambda method, path: (
+        failure(code, reason, message) if (method, path.split("/")[-1]) == ("POST", "jobs") else None
+    )
+    hands.play(lambda: hands.effects.perform(hands.observation, [StartAttempt("prepare", None, 1)]))
+    (refusal,) = hands.memory.of(UID).refusals.values()
+    assert refusal.reason == noted
+
+
+def test_the_last_message_of_a_refusal_counts_and_the_first_time() -> None:
+    facts = RunFacts()
+    assert facts.refused("Job", "j", "Forbidden", "exceeded quota: pods", 1.0)
+    assert not facts.refused("Job", "j", "Forbidden", "exceeded quota: cpu", 2.0)
+    (refusal,) = facts.refusals.values()
+    assert (refusal.message, refusal.since) == ("exceeded quota: cpu", 1.0)
