@@ -27,6 +27,7 @@ _SCALARS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
 }
 _LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
+_RFC_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
 _VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
 
@@ -35,6 +36,8 @@ def faults(body: Mapping[str, Any]) -> list[str]:
     found = [*_fields(MODELS[body["kind"]], body, body["kind"]), *_metadata(body["metadata"], "metadata")]
     if len(body["metadata"]["name"]) > MAX_NAME:
         found.append(f"metadata.name: {len(body['metadata']['name'])} characters")
+    if body["kind"] == "Service" and not _RFC_1035.match(body["metadata"]["name"]):
+        found.append(f"metadata.name: {body['metadata']['name']} does not begin with a letter (RFC 1035)")
     if body["kind"] == "Job":
         found += [*_job(body["spec"]), *_restricted(body["spec"]["template"]["spec"])]
         found += [*_metadata(body["spec"]["template"]["metadata"], "template.metadata")]

@@ -43,10 +43,14 @@ MAX_OBJECT_NAME = 52
 
 
 def object_name(kind: str, run_name: str, run_uid: str, stage: str, what: str) -> str:
-    """``<run, cut>-<stage>-<8 hex>``: at most 52 characters; another one for any other argument."""
+    """``<run, cut>-<stage>-<8 hex>``: at most 52 characters; another one for any other argument.
+
+    Of a run whose name begins with a digit it begins with ``r``: a Service's name is one of RFC 1035.
+    """
     digest = sha256_hex(canonical_json([kind, run_uid, stage, what]))[:8]
     tail = f"-{stage}-{digest}"
-    head = run_name[: MAX_OBJECT_NAME - len(tail)].rstrip("-")
+    stem = f"r{run_name}" if run_name[:1].isdigit() else run_name
+    head = stem[: MAX_OBJECT_NAME - len(tail)].rstrip("-")
     return head + tail
 
 

@@ -96,9 +96,12 @@ def test_the_hash_tells_objects_apart(change: dict[str, Any]) -> None:
     name=st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True),
     number=st.integers(1, 99_999),
     stage=st.sampled_from([PREPARE, "feedback-model", "synthesis", "policy", "evaluation"]),
+    nodes=st.integers(1, 2),
 )
-def test_every_name_of_a_run_gives_objects_that_kubernetes_takes(name: str, number: int, stage: str) -> None:
-    seen = observed(stored(an_alignment_run()), name=name)
+def test_every_name_of_a_run_gives_objects_that_kubernetes_takes(
+    name: str, number: int, stage: str, nodes: int
+) -> None:
+    seen = observed(stored(an_alignment_run()), name=name, compute={"nodes": nodes})
     for _, body in render(seen, attempt(seen, stage, number)):
         assert faults(dict(body)) == []
 
