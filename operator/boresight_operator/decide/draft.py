@@ -14,7 +14,7 @@ from boresight_api.status import AttemptStatus, RunStatus, StageStateName, Stage
 
 from ..decision import Effect, Event
 from ..objects.work import INDEPENDENT_RECIPES
-from ..views import PREPARE, JobView, Observation, Part
+from ..views import PREPARE, JobView, Observation, Part, PodView
 from .wishes import Wishes, wishes_of
 
 State = StageStateName
@@ -126,7 +126,7 @@ class Draft:
 
     def ran(self, stage: StageStatus, job: JobView | None) -> int:
         """Seconds that the present attempt has run since it last began to."""
-        newest = {pod.index: pod for pod in reversed(job.pods)} if job else {}
+        newest = {pod.index: pod for pod in reversed(job.pods) if not _is_counted(stage, pod)} if job else {}
         told = [pod.end.ran_seconds for pod in newest.values() if pod.end and pod.end.ran_seconds is not None]
         if told:
             return min(max(0, *told), MAX_COUNT)
@@ -162,6 +162,12 @@ def own(status: RunStatus) -> RunStatus:
     return status.model_copy(
         update={"percent": None, "remaining_seconds": None, "progress": (), "conditions": conditions}
     )
+
+
+def _is_counted(stage: StageStatus, pod: PodView) -> bool:
+    """Whether a pod ran before its Job was evicted: the clock was stopped then, and its time added."""
+    evicted = seconds(stage.since) if stage.reason == "QuotaPending" and stage.running_since is None else None
+    return evicted is not None and pod.created < evicted
 
 
 def under_way(stage: StageStatus) -> bool:
@@ -215,6 +221,17 @@ def are_shards(draft: Draft, job: JobView) -> bool:
     planned = draft.planned_stage(job.stage)
     independent = job.stage in {"synthesis", "evaluation"} if planned is None else planned.recipe in INDEPENDENT_RECIPES
     return independent and job.part is Part.WORK and job.completions > 1
+
+
+def has_ended(job: JobView) -> bool:
+    """Whether nothing of it runs any more. A Job that has failed may have ranks that still end."""
+    return job.complete or (job.failed is not None and all(pod.over for pod in job.pods))
+
+
+def finished(draft: Draft) -> bool:
+    """Whether the plan's keys are known and every one of them has its artifact."""
+    stages = list(draft.planned())
+    return bool(stages) and all(planned.key == stage.key and stage.state in DONE for planned, stage in stages)
 
 
 def is_prepare(stage: StageStatus) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,7 @@ from boresight_operator.decide.budgets import FIRST_BACK_OFF_SECONDS, LONGEST_BA
 from boresight_operator.decision import StartAttempt
 from boresight_operator.settings import Limits
 from builders_manifests import an_alignment_run
-from builders_operator import UID, World, a_run, ended, over, settings
+from builders_operator import UID, World, a_run, ended, over, said, settings, success
 
 F = FailureClass
 LONG = 2 * LONGEST_BACK_OFF_SECONDS
@@ -201,6 +202,37 @@ def test_device_seconds_are_added_once_per_attempt() -> None:
     assert world.status.device_seconds == before
     world.runs("policy").after(70).ends("policy")
     assert world.stage("policy").device_seconds == 170
+
+
+STOPS: dict[str, Callable[[World], World]] = {
+    "suspended": lambda world: world.edit(suspend=True).settle(),
+    "edited": lambda world: world.edit(policy={"dpo": {"beta": "0.3"}}).settle(),
+    "moved": lambda world: world.edit(storage={"uri": "s3://bucket/elsewhere"}).settle(),
+    "gone": lambda world: world.ends("policy"),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_the_time_of_an_evicted_pod_is_counted_once(stop: str) -> None:
+    """Its Job stays, and so does the pod that has ended: what ends the attempt finds it there once more."""
+    world = a_run().done_until("policy")
+    before = world.status.device_seconds or 0
+    world.after(5).runs("policy").after(105)
+    evicted = over(ended(76, ran=105), created=world.now - 105)
+    world.update("policy", suspended=True, pods=(evicted,)).settle().after(50)
+    STOPS[stop](world)
+    assert (world.status.device_seconds or 0) - before == 105
+    assert world.stage("policy").device_seconds == 105
+
+
+def test_a_pod_of_the_next_admission_is_counted_though_nobody_saw_it_run() -> None:
+    world = a_run().done_until("policy").after(5).runs("policy").after(105)
+    evicted = over(ended(76, ran=105), created=world.now - 105)
+    world.update("policy", suspended=True, pods=(evicted,)).settle().after(50)
+    key = world.key("policy")
+    again = over(said(success("policy", key), ran=30), uid="again", created=world.now)
+    world.update("policy", suspended=False, complete=True, pods=(again, evicted)).settle()
+    assert (world.stage("policy").state, world.stage("policy").device_seconds) == ("Succeeded", 135)
 
 
 def test_history_keeps_the_last_ten_and_numbers_are_never_given_twice() -> None:
