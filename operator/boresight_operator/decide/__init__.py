@@ -14,7 +14,7 @@ from ..decision import Decision
 from ..objects import forbidden
 from ..views import Observation
 from . import attempts, columns, conditions, editing, events, prepare, retention, start
-from .draft import Draft, draft_of
+from .draft import Draft, draft_of, finished
 
 
 def decide(observation: Observation) -> Decision:
@@ -45,7 +45,7 @@ def _problems(draft: Draft) -> tuple[Problem, ...]:
     """Why nothing may start: the spec is no plan, or asks for what the namespace does not allow."""
     if draft.plan is None:
         return draft.seen.problems or (Problem("spec", "no plan", "a spec that makes one"),)
-    if prepare.finished(draft):
+    if finished(draft):
         return ()
     return (*draft.seen.problems, *forbidden(draft.seen))
 

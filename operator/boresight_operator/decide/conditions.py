@@ -14,8 +14,7 @@ from boresight_api.status import Condition, ConditionStatus, StageStatus
 
 from ..views import PREPARE
 from .columns import at_work
-from .draft import Draft, State, is_prepare, seconds, stamp, text, under_way
-from .prepare import finished
+from .draft import Draft, State, finished, has_ended, is_prepare, seconds, stamp, text, under_way
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 RECONCILING_SECONDS = 180
@@ -102,8 +101,7 @@ def _stalled(draft: Draft, problems: Sequence[Problem]) -> Found:
 def _suspended(draft: Draft) -> Found:
     if not draft.wishes.suspend:
         return FALSE, "NotSuspended", None
-    ends = [job for job in draft.seen.jobs if not (job.complete or job.failed)]
-    if ends:
+    if not all(map(has_ended, draft.seen.jobs)):
         return FALSE, "Suspending", "the attempt takes a checkpoint and ends"
     return TRUE, "Suspended", "spec.suspend is true; false goes on from the last checkpoint"
 

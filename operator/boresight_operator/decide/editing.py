@@ -21,7 +21,7 @@ from boresight_api.status import SourceStatus, StageStatus
 
 from ..views import PREPARE, JobView
 from .budgets import NO_CHARGES
-from .draft import DONE, Draft, State, is_prepare, under_way
+from .draft import DONE, Draft, State, finished, is_prepare, under_way
 from .wishes import compute_digest
 
 OLD_COMPUTE = "it goes on with the compute that it was started with; its next attempt uses the present one"
@@ -85,7 +85,7 @@ def retry(draft: Draft) -> None:
         return
     begun = draft.status.prepared is not None
     draft.status = draft.status.model_copy(update={"retry": wanted})
-    if not begun:
+    if not begun or finished(draft):
         return
     for stage in tuple(draft.stages.values()):
         stage = draft.put(stage.model_copy(update={**NO_CHARGES, "running_seconds": None}))
@@ -103,14 +103,13 @@ def store(draft: Draft) -> None:
     """
     if draft.plan is None or draft.status.store == draft.wishes.store:
         return
-    stages = list(draft.planned())
-    if not draft.wishes.names_a_store and all(p.key == s.key and s.state in DONE for p, s in stages):
+    if not draft.wishes.names_a_store and finished(draft):
         return
     moved = draft.status.store is not None
     draft.status = draft.status.model_copy(update={"store": draft.wishes.store})
     if not moved:
         return
-    for _, stage in stages:
+    for _, stage in list(draft.planned()):
         if under_way(stage):
             stage = draft.close(stage, _job(draft, stage), "StorageChanged", "its artifact would lie in another store")
         stage = draft.put(stage.model_copy(update={"artifact": None, "job_uid": None, "resumed_from_step": None}))

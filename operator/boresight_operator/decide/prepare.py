@@ -15,7 +15,7 @@ from boresight_api.status import AttemptStatus, StageStatus
 from ..views import PREPARE
 from . import editing
 from .budgets import NO_CHARGES, next_attempt
-from .draft import DONE, Draft, State, remember, stamp, under_way
+from .draft import DONE, Draft, State, finished, remember, stamp, under_way
 from .wishes import asked
 
 MISSING = "ArtifactMissing"
@@ -43,12 +43,6 @@ def demand(draft: Draft) -> None:
         _again(draft, stage, "NotPrepared" if first else "Changed")
     elif stage.state is State.SUCCEEDED and any(s.state is State.UNKNOWN for _, s in draft.planned()):
         _again(draft, stage, "OutcomeUnknown")
-
-
-def finished(draft: Draft) -> bool:
-    """Whether the plan's keys are known and every one of them has its artifact."""
-    stages = list(draft.planned())
-    return bool(stages) and all(planned.key == stage.key and stage.state in DONE for planned, stage in stages)
 
 
 def refused(draft: Draft, report: PrepareReport) -> str | None:

@@ -21,8 +21,8 @@ from .budgets import (
     numbers_are_used_up,
 )
 from .classify import Verdict
-from .draft import DONE, REFUSED, Draft, State, clock, is_prepare, seconds, under_way
-from .prepare import MISSING, finished
+from .draft import DONE, REFUSED, Draft, State, clock, finished, has_ended, is_prepare, seconds, under_way
+from .prepare import MISSING
 from .waiting import out_of_time
 from .wishes import compute_digest
 
@@ -72,8 +72,7 @@ def effects(draft: Draft) -> None:
     """What the status now asks for: Jobs that no stage wants are deleted, attempts without Job get theirs."""
     wanted = {stage.name: stage for stage in draft.stages.values() if under_way(stage)}
     for job in draft.seen.jobs:
-        over = job.complete or (job.failed is not None and all(pod.over for pod in job.pods))
-        if not (over or job.deleting or _is_of(job, wanted.get(job.stage))):
+        if not (has_ended(job) or job.deleting or _is_of(job, wanted.get(job.stage))):
             draft.effects.append(DeleteJob(job.name, job.uid))
     starts = [start for stage in wanted.values() if (start := _attempt(draft, stage)) is not None]
     if _plan_is_unsaved(draft) and (_has_just_finished(draft) or any(start.key is not None for start in starts)):

@@ -11,9 +11,9 @@ from boresight_api.outcome import FailureClass, StageFinding, StageState
 from boresight_api.status import RunStatus, StageProgress, StageStateName
 from boresight_operator.decide.editing import OLD_COMPUTE
 from boresight_operator.decision import DeleteJob, StartAttempt
-from boresight_operator.views import Claim, Rival
+from boresight_operator.views import Claim, PodView, Rival
 from builders_manifests import an_alignment_run
-from builders_operator import World, a_run, over, said, success
+from builders_operator import World, a_run, ended, over, running, said, several_nodes, success
 
 F = FailureClass
 
@@ -264,6 +264,16 @@ def test_the_annotation_of_a_new_run_asks_for_nothing() -> None:
     assert world.stage("prepare").attempt == 1
 
 
+def test_the_annotation_of_a_finished_run_says_nothing_for_nothing_runs() -> None:
+    world = runs().succeeds("policy").runs("evaluation").succeeds("evaluation")
+    world.annotations = {"boresight.dev/retry": "2"}
+    world.decisions.clear()
+    world.settle()
+    assert world.status.retry == "2"
+    assert [event for decision in world.decisions for event in decision.events] == []
+    assert world.condition("Succeeded").status == "True"
+
+
 def test_removing_the_annotation_does_nothing() -> None:
     world = a_run(annotations={"boresight.dev/retry": "1"}).done_until("policy").runs("policy")
     before = world.status
@@ -288,6 +298,16 @@ def test_suspending_deletes_the_job_and_says_so_when_it_is_gone() -> None:
     world.ends("policy")
     assert world.condition("Suspended").status == "True"
     assert world.condition("Reconciling").status == "False"
+
+
+@pytest.mark.parametrize(("others", "status"), [((running(1),), "False"), ((over(ended(76), 1),), "True")])
+def test_a_run_is_suspended_when_its_last_rank_has_ended(others: tuple[PodView, ...], status: str) -> None:
+    """A Job has failed (FailureTarget) as soon as its first rank has."""
+    world = a_run(tweak=several_nodes("policy", 2)).done_until("policy").runs("policy", running(0), running(1))
+    world.edit(suspend=True).settle()
+    pods = (over(ended(76)), *others)
+    world.update("policy", failed=("PodFailurePolicy", "rule at index 0"), pods=pods).settle()
+    assert world.condition("Suspended").status == status
 
 
 def test_resuming_waits_until_the_stopped_pods_are_gone() -> None:
