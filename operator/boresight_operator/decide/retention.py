@@ -1,4 +1,5 @@
-"""What is kept after a run's end: Jobs and pods for ``retainPodsSeconds``, artifacts for ever."""
+"""What is kept after a run's end: Jobs and pods for ``retainPodsSeconds``, small objects as long as the run, artifacts
+for ever."""
 
 from __future__ import annotations
 
@@ -9,7 +10,11 @@ from .draft import Draft, seconds, under_way
 
 
 def clean_up(draft: Draft, succeeded: Condition) -> None:
-    """Once the run has been over for long enough, everything but the run and its artifacts goes."""
+    """Once the run has been over for long enough, its Jobs go, with their pods and logs, and its stages' ConfigMaps.
+
+    The plan's ConfigMap stays, for a status that is lost; so do the NetworkPolicy and the Services, which cost nothing
+    and go with the run: the operator has no right to delete them.
+    """
     ended = seconds(succeeded.last_transition_time)
     if succeeded.status is ConditionStatus.UNKNOWN or ended is None or not draft.seen.jobs:
         return
