@@ -246,7 +246,8 @@ class Operator:
     def _changed(self, uids: Iterable[str]) -> None:
         for uid in sorted(uids):
             self._siblings.changed(uid)
-            standing = self._siblings.of(uid)
+            # Before the first lists the server's time, and so what a run will ask for, is not known.
+            standing = self._siblings.of(uid) if self._cache.synced else None
             self._queue.add(uid, new=standing is not None and not standing.stages)
 
     def _seen(self, resource: Resource, obj: Object, run_uid: str) -> None:
