@@ -39,6 +39,7 @@ def forbidden(observation: Observation) -> tuple[Problem, ...]:
     for path, compute in _computes(spec):
         if compute.pod_template is not None:
             problems += _placement(f"{path}.podTemplate", compute.pod_template, settings)
+    problems += _devices(spec, observation)
     return tuple(problems or _too_large(observation))
 
 
@@ -83,6 +84,40 @@ def _named(path: str, found: str | None, allowed: Iterable[str]) -> Iterator[Pro
 
 def _expected(allowed: Iterable[str]) -> str:
     return " or ".join(allowed) or "none: the namespace's settings allow no other"
+
+
+# -- devices ---------------------------------------------------------------------------------------------------------
+
+
+def _devices(spec: Spec, observation: Observation) -> Iterator[Problem]:
+    """A stage that asks for more than the namespace ever has would wait for ever. One that is done asks no more."""
+    limit = observation.settings.limits.max_devices
+    if limit is None or observation.plan is None:
+        return
+    done = {(stage.name, stage.key) for stage in observation.run.status.stages if stage.artifact is not None}
+    found: dict[str, int] = {}
+    for stage in observation.plan.stages:
+        each = stage.compute.devices_per_node
+        wanted = (stage.compute.nodes or 1) * (observation.settings.devices_per_node if each is None else each)
+        if wanted > limit and (stage.name, stage.key) not in done:
+            path = _compute_path(spec, stage.name)
+            found[path] = max(wanted, found.get(path, 0))
+    for path, wanted in found.items():
+        yield Problem(
+            f"{path}.devicesPerNode",
+            f"{wanted} devices for a stage, all nodes together",
+            f"at most {limit}: limits.maxDevices of the namespace's settings",
+            _ASK,
+        )
+
+
+def _compute_path(spec: Spec, stage: str) -> str:
+    """Where a stage's devices are said: in its own compute, else in the run's."""
+    name = stage.replace("-", "_")
+    own = getattr(getattr(spec, name, None), "compute", None)
+    if isinstance(own, StageCompute) and (own.devices_per_node, own.nodes) != (None, None):
+        return f"spec.{type(spec).model_fields[name].alias}.compute"
+    return "spec.compute"
 
 
 # -- storage and secrets ---------------------------------------------------------------------------------------------

@@ -170,6 +170,18 @@ def test_a_namespaces_limits_hold_runs_and_devices() -> None:
     assert world.settle().stage("feedback-model").state == "Running"
 
 
+def test_a_stage_that_no_wait_would_give_its_devices_is_not_allowed() -> None:
+    """Nobody but the user, or who runs the operator, can help. A stage that is done does not hold up the others."""
+    document = an_alignment_run(compute={"devicesPerNode": 0}, feedbackModel={"compute": {"devicesPerNode": 1}})
+    world = a_run(document, settings=settings(limits=Limits(max_devices=1))).done_until("synthesis")
+    world.settings = settings(limits=Limits(max_devices=0))
+    assert world.settle().condition("Accepted").status == "True"
+    fresh = a_run(document, settings=settings(limits=Limits(max_devices=0))).settle()
+    assert (fresh.condition("Accepted").reason, fresh.condition("Stalled").status) == ("NotAllowed", "True")
+    assert "spec.feedbackModel.compute.devicesPerNode" in fresh.condition("Accepted").message
+    assert fresh.jobs == []
+
+
 def test_prepare_needs_no_device_but_counts_as_a_run() -> None:
     full = Usage(runs=1, devices=99)
     devices = a_run(settings=settings(limits=Limits(max_devices=8)), usage=full).settle()

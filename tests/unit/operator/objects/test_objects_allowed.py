@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from boresight_operator.objects import forbidden
-from boresight_operator.settings import NamespaceSettings
+from boresight_operator.settings import Limits, NamespaceSettings
 from builders_manifests import an_alignment_run, an_eval_run
 from builders_objects import POD_TEMPLATE, SETTINGS, STORE, observed, stored
 
@@ -96,6 +96,43 @@ def test_what_the_settings_use_themselves_is_allowed() -> None:
     settings = SETTINGS.overlaid({"pod_template": {"image": DIGEST, "priorityClassName": "low"}})
     assert problems(with_pods(image=DIGEST), settings) == []
     assert problems(with_pods(image=SETTINGS.image), settings) == []
+
+
+# -- devices ---------------------------------------------------------------------------------------------------------
+
+
+def devices(per_node: int) -> dict[str, Any]:
+    return {"compute": {"devicesPerNode": per_node}}
+
+
+def limited(to: int | None, per_node: int = 1) -> NamespaceSettings:
+    return SETTINGS.model_copy(update={"limits": Limits(max_devices=to), "devices_per_node": per_node})
+
+
+RUN, POLICY = "spec.compute.devicesPerNode", "spec.policy.compute.devicesPerNode"
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "expected"),
+    [
+        ({}, limited(None, 9), []),
+        ({}, limited(9, 9), []),
+        ({}, limited(8, 9), [f"{RUN}: found 9 devices"]),
+        (devices(1), limited(8, 9), []),
+        (devices(0), limited(0, 9), []),
+        (devices(1), limited(0), [f"{RUN}: found 1 devices"]),
+        ({**devices(0), "policy": devices(1)}, limited(0), [f"{POLICY}: found 1 devices"]),
+        ({**devices(1), "policy": devices(0)}, limited(0), [f"{RUN}: found 1 devices"]),
+        ({**devices(1), "policy": devices(1)}, limited(0), [f"{RUN}: found 1 devices", f"{POLICY}: found 1 devices"]),
+    ],
+)
+def test_a_stage_that_no_namespace_has_the_devices_for_is_not_allowed(
+    spec: dict[str, Any], settings: NamespaceSettings, expected: list[str]
+) -> None:
+    """It would wait for ever: others that end do not make room enough."""
+    found = problems(stored(an_alignment_run(**spec)), settings)
+    assert [line.partition(" for a stage")[0] for line in found] == expected
+    assert all(f"at most {settings.limits.max_devices}: limits.maxDevices" in line for line in found)
 
 
 # -- storage ---------------------------------------------------------------------------------------------------------
