@@ -5,10 +5,23 @@ from __future__ import annotations
 from boresight_api.outcome import FailureClass, Outcome
 from boresight_api.status import StageStatus
 
-from ..views import JobView, Part
+from ..views import JobView, Part, PodView
 from . import budgets, events, prepare
 from .classify import POD_GONE_SECONDS, Expected, Verdict, last_step, published, verdict
-from .draft import DONE, MAX_ATTEMPT, MAX_COUNT, Draft, State, are_shards, clock, is_prepare, seconds, stamp, under_way
+from .draft import (
+    DONE,
+    MAX_ATTEMPT,
+    MAX_COUNT,
+    NODE_LOST,
+    Draft,
+    State,
+    are_shards,
+    clock,
+    is_prepare,
+    seconds,
+    stamp,
+    under_way,
+)
 from .waiting import LIMITED, UNLIMITED, out_of_time, wait_of
 
 STOPPING = "DeadlineExceeded"
@@ -208,14 +221,37 @@ def _going_on(draft: Draft, stage: StageStatus, job: JobView) -> None:
 
 
 def _running(draft: Draft, stage: StageStatus, job: JobView) -> None:
+    lost_pod = _out_of_reach(draft, job)
     if stage.running_since is None:
         now = stamp(draft.now)
         stage = draft.move(
             stage, State.RUNNING, "Running", job_uid=job.uid, running_since=now, start_time=stage.start_time or now
         )
+    elif lost_pod is not None:
+        stage = draft.move(stage, State.RUNNING, NODE_LOST, _advice(lost_pod), job_uid=job.uid)
     else:
-        stage = draft.move(stage, State.RUNNING, "Running", stage.message, job_uid=job.uid)
+        message = None if stage.reason == NODE_LOST else stage.message
+        stage = draft.move(stage, State.RUNNING, "Running", message, job_uid=job.uid)
     _within_deadline(draft, stage)
+
+
+def _out_of_reach(draft: Draft, job: JobView) -> PodView | None:
+    """A pod that was to end long ago and may run still, for its node does not answer. Nothing may take its place."""
+    late = [pod for pod in job.pods if not pod.over and pod.deleting_since is not None]
+    for pod in late:
+        until = clock(pod.deleting_since or 0.0) + draft.seen.settings.node_lost_seconds
+        if draft.now > until:
+            return pod
+        draft.wake_at(until)
+    return None
+
+
+def _advice(pod: PodView) -> str:
+    return (
+        f"pod {pod.name} was to end at {stamp(pod.deleting_since or 0.0)} and its node {pod.node or '(none)'} does not "
+        "answer: it may run still, so nothing takes its place. If the machine is off, delete the Node, or taint it "
+        "node.kubernetes.io/out-of-service"
+    )
 
 
 def _evicted(draft: Draft, stage: StageStatus, job: JobView) -> StageStatus:

@@ -14,7 +14,7 @@ from boresight_api.status import Condition, ConditionStatus, StageStatus
 
 from ..views import PREPARE
 from .columns import at_work
-from .draft import Draft, State, finished, has_ended, is_prepare, seconds, stamp, text, under_way
+from .draft import NODE_LOST, Draft, State, finished, has_ended, is_prepare, seconds, stamp, text, under_way
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 RECONCILING_SECONDS = 180
@@ -127,6 +127,8 @@ def _doing(stage: StageStatus | None) -> tuple[str, str | None]:
     """What the stage at work does, in a word."""
     if stage is None:
         return "Queued", None
+    if stage.reason == NODE_LOST:
+        return NODE_LOST, f"{stage.name}: {stage.message or ''}"
     if stage.state is State.RUNNING and stage.running_since is not None:
         return ("Preparing" if is_prepare(stage) else "Running"), f"{stage.name} (attempt {stage.attempt})"
     if stage.state is State.WAITING:

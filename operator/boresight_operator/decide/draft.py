@@ -27,6 +27,8 @@ HISTORY = 10
 DONE = frozenset({State.CACHED, State.SUCCEEDED})
 REFUSED = frozenset({"NameConflict", "NamespaceTerminating", "PodsForbidden", "ObjectInvalid"})
 """Reasons to wait of an attempt whose objects the API server does not take; PodsForbidden also of one with a Job."""
+NODE_LOST = "NodeLost"
+"""Reason of a stage that runs, as far as anybody can tell, on a node that does not answer any more."""
 FREE = frozenset({"BackOff", "StoppedAfter"})
 """Reasons to wait that are not waiting for a place."""
 

@@ -21,7 +21,7 @@ from boresight_api.status import SourceStatus, StageStatus
 
 from ..views import PREPARE, JobView
 from .budgets import NO_CHARGES
-from .draft import DONE, Draft, State, finished, is_prepare, under_way
+from .draft import DONE, NODE_LOST, Draft, State, finished, is_prepare, under_way
 from .wishes import compute_digest
 
 OLD_COMPUTE = "it goes on with the compute that it was started with; its next attempt uses the present one"
@@ -135,7 +135,7 @@ def suspend(draft: Draft) -> None:
 def note_compute(draft: Draft) -> None:
     """Say where a running attempt has another compute than the spec."""
     for planned, stage in draft.planned():
-        if stage.state is not State.RUNNING or stage.compute is None:
+        if stage.state is not State.RUNNING or stage.compute is None or stage.reason == NODE_LOST:
             continue
         if stage.compute != compute_digest(planned.compute):
             draft.put(stage.model_copy(update={"message": OLD_COMPUTE}))

@@ -205,6 +205,42 @@ def test_every_rank_must_run() -> None:
     assert world.stage("policy").reason == "Running"
 
 
+# -- a node that does not answer -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pod", "late", "reason"),
+    [
+        ({}, 1000, "Running"),
+        ({"deleting_since": 30}, 300, "Running"),
+        ({"deleting_since": 30}, 340, "NodeLost"),
+        ({"deleting_since": 30, "disruption": "node is unreachable"}, 3600, "NodeLost"),
+    ],
+)
+def test_a_pod_that_was_to_end_long_ago_is_told_with_its_node(pod: dict[str, object], late: int, reason: str) -> None:
+    """Nothing takes its place, for it may run; but the status says who can help, and how."""
+    world = at_policy().runs("policy").after(100)
+    since = pod.get("deleting_since")
+    at = {"deleting_since": world.now + since} if isinstance(since, int) else {}
+    world.update("policy", pods=(running(created=NOW, **{**pod, **at}),)).settle().after(late).settle()
+    stage = world.stage("policy")
+    assert (stage.state, stage.reason, stage.attempt) == ("Running", reason, 1)
+    assert world.condition("Succeeded").reason == reason
+    assert ("node-a" in (stage.message or "")) is (reason == "NodeLost")
+    assert not world.job("policy").deleting
+    world.update("policy", pods=(running(created=NOW),)).settle()
+    assert (world.stage("policy").reason, world.stage("policy").message) == ("Running", None)
+
+
+def test_a_pod_that_ends_in_time_costs_no_write_and_is_looked_at_again() -> None:
+    world = at_policy().runs("policy").after(100).settle()
+    before = world.status
+    world.update("policy", pods=(running(created=NOW, deleting_since=world.now + 30),))
+    decision = world.decide()
+    assert decision.status == before
+    assert 330 <= (decision.requeue_after or 0) <= 332
+
+
 # -- deadlines -------------------------------------------------------------------------------------------------------
 
 
