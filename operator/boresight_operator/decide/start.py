@@ -236,7 +236,10 @@ def _attempt(draft: Draft, stage: StageStatus) -> StartAttempt | None:
 
 
 def refused(draft: Draft) -> None:
-    """An attempt whose objects are not taken waits, and says for what."""
+    """An attempt whose objects are not taken waits, and says for what.
+
+    One of its own that the API server will never take fails it: waiting would hold its key for ever.
+    """
     for stage in tuple(draft.stages.values()):
         if not under_way(stage) or stage.job_uid is not None or stage.attempt is None:
             continue
@@ -244,14 +247,19 @@ def refused(draft: Draft) -> None:
             continue
         key = None if is_prepare(stage) else stage.key
         refusal = _refusal(draft, StartAttempt(stage.name, key, stage.attempt, part_of(draft, stage)))
-        if refusal is not None:
-            reason = _REASONS.get(refusal.reason, "ObjectInvalid")
-            stage = draft.move(stage, State.WAITING, reason, f"{refusal.kind} {refusal.name}: {refusal.message}")
-            if out_of_time(draft, stage):
-                message = f"its objects were not taken for {draft.wishes.start_seconds} s: {stage.message}"
-                failed(draft, stage, None, Verdict("StartTimeout", message, FailureClass.INFRASTRUCTURE))
-        elif stage.reason in REFUSED:
-            draft.move(stage, State.STARTING)
+        if refusal is None:
+            if stage.reason in REFUSED:
+                draft.move(stage, State.STARTING)
+            continue
+        reason = _REASONS.get(refusal.reason, "ObjectInvalid")
+        message = f"{refusal.kind} {refusal.name}: {refusal.message}"
+        if reason == "ObjectInvalid" and refusal.kind in _ITS_OWN:
+            failed(draft, stage, None, Verdict(reason, message, FailureClass.INVALID_CONFIG))
+            continue
+        stage = draft.move(stage, State.WAITING, reason, message)
+        if out_of_time(draft, stage):
+            message = f"its objects were not taken for {draft.wishes.start_seconds} s: {stage.message}"
+            failed(draft, stage, None, Verdict("StartTimeout", message, FailureClass.INFRASTRUCTURE))
 
 
 _REASONS = {
@@ -260,6 +268,8 @@ _REASONS = {
     "Forbidden": "PodsForbidden",
 }
 """The API server's reason -> ours."""
+_ITS_OWN = frozenset({"Job", "Service"})
+"""Kinds that the run's compute shapes and each attempt makes anew; the others follow from the settings or the plan."""
 
 
 def _refusal(draft: Draft, start: StartAttempt) -> Refusal | None:

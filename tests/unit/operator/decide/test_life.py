@@ -302,6 +302,21 @@ def test_what_is_not_taken_for_too_long_is_a_fault_of_the_infrastructure() -> No
     assert (stage.reason, stage.infrastructure_retries) == ("BackOff", 1)
 
 
+def test_what_will_never_be_taken_fails_at_once_and_an_edit_with_retry_goes_on() -> None:
+    """Waiting would hold the key of every younger run for ever."""
+    world = a_run()
+    name = attempt_name("first", world.uid, PREPARE, None, 1, Part.WORK)
+    world.status = world.decide().status
+    world.refusals = (Refusal(name, "Job", "Invalid", "spec.template.labels: Invalid value", NOW),)
+    decision = world.decide()
+    world.status = decision.status
+    assert decision.effects == ()
+    assert (world.stage(PREPARE).state, world.stage(PREPARE).history[-1].failure_class) == ("Failed", "InvalidConfig")
+    assert "Invalid value" in world.condition("Stalled").message
+    world.annotations = {"boresight.dev/retry": "1"}
+    assert world.settle().stage(PREPARE).attempt == 2
+
+
 # -- retention -------------------------------------------------------------------------------------------------------
 
 

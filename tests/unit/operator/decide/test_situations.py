@@ -275,6 +275,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "NotAllowedAnyMore": not_allowed_any_more,
     "NameConflict": lambda: refused("NameConflict", "a Job of somebody else has this name"),
     "NamespaceTerminating": lambda: refused("NamespaceTerminating", "namespace default is being terminated"),
+    "ObjectInvalid": lambda: refused("Invalid", "spec.template.labels: Invalid value"),
     "ObjectRefused": lambda: refused("Forbidden", "violates PodSecurity restricted"),
     "ParameterEdited": lambda: policy_runs().edit(policy={"dpo": {"beta": "0.3"}}).settle(),
     "SourceEdited": lambda: policy_runs().edit(model={"uri": "hf://other/model"}).settle(),
