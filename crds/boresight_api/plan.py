@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from .base import Contract, canonical_json, semantic_form, sha256_hex
+from .base import Contract, canonical_json, sha256_hex
 from .compute import Compute, StageCompute
 from .enums import SftTarget, SuiteName
 from .inputs import SourceBook
@@ -89,8 +89,7 @@ class Plan:
     def unpinned_digest(self) -> str:
         """SHA-256 over what the stages are made of, whatever is pinned: it tells plans apart whose keys are unknown."""
         stages = [
-            [stage.name, stage.recipe_version, semantic_form(stage.config), [i.uri for _, i in inputs_of(stage.config)]]
-            for stage in self.stages
+            [stage.name, stage.recipe_version, stage.config.model_dump_json(by_alias=True)] for stage in self.stages
         ]
         return sha256_hex(canonical_json([stages, [source.digest for source in self.sources]]))
 
