@@ -180,8 +180,9 @@ class Operator:
 
     async def _list(self) -> None:
         """Lists that begin after the Lease was gained count for the leader."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._elector.wait_until_leading(), FIRST_LEASE_SECONDS)
+        with contextlib.suppress(TimeoutError):  # not wait_for, which may lose a cancellation (see the lister)
+            async with asyncio.timeout(FIRST_LEASE_SECONDS):
+                await self._elector.wait_until_leading()
         await self._lister.run()
 
     async def _work(self) -> None:
