@@ -178,6 +178,11 @@ def deadline(*, gone: bool) -> World:
     return world.fails("policy", FailureClass.PREEMPTED, step=1200) if gone else world
 
 
+def node_lost() -> World:
+    world = policy_runs()
+    return world.update("policy", pods=(running(deleting_since=world.now + 30),)).after(400).settle()
+
+
 def not_allowed() -> World:
     return a_run(an_alignment_run(compute={"podTemplate": {"priorityClassName": "mine"}})).settle()
 
@@ -263,6 +268,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "InvalidConfig": lambda: policy_fails(F.INVALID_CONFIG, "maxLength: ..."),
     "MissingInput": lambda: policy_fails(F.MISSING_INPUT, "no artifact"),
     "MissingInputThrice": lambda: missing_input_thrice(),
+    "NodeLost": node_lost,
     "DeadlineStopping": lambda: deadline(gone=False),
     "DeadlineExceeded": lambda: deadline(gone=True),
     "ForeignOutcome": lambda: policy_runs().update("policy", complete=True, pods=(over(ended(0, "{}")),)).settle(),
