@@ -11,7 +11,7 @@ from boresight_api.spec import Algorithm, Feedback
 from boresight_api.status import RunStatus, StageStatus
 
 from . import editing
-from .draft import DONE, Draft, State
+from .draft import DONE, Draft, State, finished
 
 _HEADLINES = ("winRate", "passRate", "accuracy")
 """Measures that say most, best first; else the first one counts."""
@@ -35,7 +35,9 @@ def columns(draft: Draft) -> RunStatus:
 
 
 def at_work(draft: Draft) -> StageStatus | None:
-    """The first stage that is not done; None if all are."""
+    """The first stage that is not done; None if all are, whatever ``prepare`` was about to look at."""
+    if finished(draft):
+        return None
     return next((stage for stage in draft.stages.values() if stage.state not in DONE), None)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 from boresight_api.outcome import FailureClass, Outcome, OutcomeStatus, PrepareReport, StageFinding, StageState
+from boresight_api.status import StageStateName
 from boresight_operator.decision import CleanUp, DeleteJob, LookAtNode, SavePlan, StartAttempt
 from boresight_operator.names import attempt_name
 from boresight_operator.views import PREPARE, Part, Refusal
@@ -80,6 +81,18 @@ def test_a_finished_run_is_left_alone() -> None:
     world = a_whole_life()
     decision = world.after(3600).decide()
     assert (decision.status, decision.effects, decision.events) == (world.status, (), ())
+
+
+@pytest.mark.parametrize("state", ["Pending", "Waiting", "Starting"])
+def test_nothing_starts_in_a_finished_run_not_even_prepare(state: str) -> None:
+    """Its status was edited by hand, or the stages that ``prepare`` was to look at left the plan."""
+    world = a_whole_life()
+    lie = world.stage(PREPARE).model_copy(update={"state": StageStateName(state), "attempt": 2, "job_uid": None})
+    world.status = world.status.model_copy(update={"stages": (lie, *world.status.stages[1:])})
+    world.decisions.clear()
+    world.settle()
+    assert not any(isinstance(e, StartAttempt) for decision in world.decisions for e in decision.effects)
+    assert (world.condition("Succeeded").status, world.status.stage) == ("True", None)
 
 
 def test_the_columns() -> None:
