@@ -43,7 +43,8 @@ KEYS = [stage.key or "" for stage in PLAN.stages]
 NAMES = ["prepare", *(stage.name for stage in PLAN.stages), "warm-start"]
 _REASONS = (
     "BackOff SameKeyRunning QuotaPending NameConflict PodsForbidden DeadlineExceeded Merging Starting Running "
-    "MissingInput ImagePull SecretMissing StoppedAfter PreviousAttemptEnding"
+    "MissingInput ImagePull SecretMissing StoppedAfter PreviousAttemptEnding NodeLost NotStarted ObjectInvalid "
+    "MountFailed Unschedulable NamespaceLimit"
 )
 REASON = st.sampled_from([None, *_REASONS.split()])
 _TIMES = (
@@ -139,7 +140,7 @@ def pods(draw: st.DrawFn, stage: str, key: str | None) -> PodView:
     end = st.builds(
         ContainerEnd,
         exit_code=st.integers(-1, 255),
-        reason=st.sampled_from(["Completed", "Error", "OOMKilled", ""]),
+        reason=st.sampled_from(["Completed", "Error", "OOMKilled", "ContainerStatusUnknown", ""]),
         message=messages(stage, key),
         ran_seconds=st.none() | st.integers(-5, 10_000),
     )
