@@ -72,9 +72,19 @@ def wanted_by(extra: str) -> list[str]:
     return done.stdout.decode().split("\n")[:-1]
 
 
-@pytest.mark.parametrize("extra", ["operator", "trainer"])
-def test_an_image_wants_what_the_project_says(extra: str) -> None:
-    assert wanted_by(extra) == [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]]
+def test_an_image_wants_what_the_project_says_and_no_more() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert wanted_by("operator") == extras["operator"]
+    assert wanted_by("trainer") == [*PROJECT["dependencies"], *extras["trainer"]]
+
+
+def test_the_operator_imports_nothing_that_its_image_lacks() -> None:
+    """In a process of its own, with the requirements of the command hidden."""
+    hidden = {re.split(r"[^A-Za-z0-9-]", line)[0] for line in PROJECT["dependencies"]} - {"pydantic", "pyyaml", "click"}
+    assert {"rich", "minio"} <= hidden
+    program = f"import sys; sys.modules.update(dict.fromkeys({sorted(hidden)})); import boresight_operator.main"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_requirement_has_its_version_in_the_lock() -> None:
