@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo apikit helmkit miniokit test test-long lint format crds lock images bench-trainer bench-operator clean
+.PHONY: help env demo apikit helmkit miniokit test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ bench-trainer: $(STAMP) ## Trainer against TRL, side by side; writes bench/resul
 
 bench-operator: $(STAMP) apikit ## Operator under load, beside its peer; writes bench/results/operator.json
 	$(BIN)/python -P bench/operator_bench.py
+
+bench-s3: $(STAMP) miniokit ## Our S3 store beside the plain client, 1 GB each way (3 minutes); writes bench/results/s3.json
+	$(BIN)/python bench/s3.py
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
