@@ -11,7 +11,7 @@ from boresight_api.outcome import FailureClass
 from boresight_operator.decide.classify import ROOT_ORDER, Expected, Verdict, published, read_outcome, verdict
 from boresight_operator.objects.failure_policy import RULES
 from boresight_operator.views import JobView, Part, PodView
-from builders_operator import NOW, STORE, by_rule, ended, failure, over, running, said, success
+from builders_operator import NOW, STORE, a_pod, by_rule, ended, failure, over, running, said, success
 
 F = FailureClass
 KEY = "ab" * 32
@@ -208,6 +208,26 @@ def test_an_outcome_that_is_not_believed_is_an_error_that_says_why(name: str) ->
     assert found.failure is F.ERROR
     assert why in found.message
     assert len(found.message) < 1200
+
+
+@pytest.mark.parametrize(
+    ("pods", "shards", "reason"),
+    [
+        ((running(),), False, None),
+        ((a_pod(),), False, None),
+        ((running(deleting_since=NOW),), False, None),
+        ((over(said(success("policy", KEY))), running(1)), False, "Succeeded"),
+        ((a_pod(phase="Succeeded"),), False, "OutcomeLost"),
+        ((), False, "OutcomeLost"),
+        ((running(),), True, "ShardsDone"),
+    ],
+)
+def test_a_complete_job_waits_until_its_pods_end_is_seen(
+    pods: tuple[PodView, ...], shards: bool, reason: str | None
+) -> None:
+    """Two watches, and two lists after an outage, are not in step: the Job's news may come before its pod's."""
+    found = verdict(job(*pods, complete=True), EXPECTED, shards=shards, now=NOW)
+    assert (found.reason if found is not None else None) == reason
 
 
 def test_a_complete_job_whose_pod_is_gone_is_lost_not_failed() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from boresight_api.outcome import FailureClass, StageFinding, StageState
 from boresight_api.status import RunStatus, StageProgress, StageStateName
+from boresight_operator.decide import decide
 from boresight_operator.decide.editing import OLD_COMPUTE
 from boresight_operator.decision import DeleteJob, StartAttempt
 from boresight_operator.views import Claim, PodView, Rival
@@ -369,6 +370,16 @@ def test_after_its_status_was_lost_a_run_goes_on_without_a_second_attempt_of_wha
     assert alive <= {job.uid for job in world.jobs if not job.deleting}
     numbers = [job.attempt for job in world.jobs if job.stage == "prepare"]
     assert len(numbers) == len(set(numbers))
+
+
+@pytest.mark.parametrize("state", ["Running", "Waiting/QuotaPending", "Succeeded"])
+def test_sources_come_back_with_a_lost_status(state: str) -> None:
+    """The saved plan has the pins, so the observation has: who asks the status what went in is told again."""
+    world = STATES[state]()
+    before, sources = world.observe(), world.status.sources
+    world.status = RunStatus()
+    assert sources
+    assert decide(dataclasses.replace(before, run=world.run)).status.sources == sources
 
 
 def test_a_lie_about_a_jobs_uid_costs_an_attempt_and_no_charge() -> None:
