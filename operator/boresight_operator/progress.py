@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from random import Random
 from typing import Annotated, Any, Protocol
 
@@ -198,8 +199,8 @@ class ProgressPoller:
         for stage in standing.running:
             for found in self._cache.pods_of(stage.job_uid) if stage.job_uid in jobs else ():
                 pod = pod_view(found)
-                usable = pod.phase == "Running" and pod.ip and not pod.host_network and pod.deleting_since is None
-                if usable and pod.index == 0 and controller(found) == stage.job_uid:
+                asks = pod.phase == "Running" and not pod.host_network and pod.deleting_since is None
+                if asks and is_pod_address(pod.ip) and pod.index == 0 and controller(found) == stage.job_uid:
                     yield stage, pod
 
     async def _ask(self, stage: RunningStage, pod: PodView) -> Shown:
@@ -253,3 +254,13 @@ class ProgressPoller:
             return
         run.shown, run.since = shown, since
         self._took(resource, stored)
+
+
+def is_pod_address(ip: str | None) -> bool:
+    """Whether a pod can have this address: who writes a pod's status must not choose whom the operator asks, such as a
+    cloud's metadata service (link-local)."""
+    try:
+        address = ip_address(ip or "")
+    except ValueError:
+        return False
+    return not (address.is_link_local or address.is_multicast or address.is_unspecified)

@@ -51,7 +51,7 @@ class Standing:
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """URI and digest, by key."""
     job_stores: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By key: the stores (:func:`.names.store_digest`) that Jobs of it work in; an edit of the spec does not move them."""
+    """By key: the stores (:func:`.names.store_digest`) that Jobs of it work in; an edit of the spec moves none."""
     live: bool = False
     """Whether it has a live attempt, of ``prepare`` too."""
     devices: int = 0
@@ -76,8 +76,8 @@ class Standing:
         return Claim.LIVE if names.store_digest(*store) in working or "" in working else None
 
     def _made_in(self, store: Store, key: str) -> bool:
-        """False just after an edit of the store (what the status calls done lies in the one before), and of a status that
-        was edited by hand."""
+        """False just after an edit of the store (what the status calls done lies in the one before), and of a status
+        that was edited by hand."""
         return self.artifacts.get(key, ("", ""))[0].startswith(f"{store[0]}/")
 
 

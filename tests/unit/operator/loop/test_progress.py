@@ -15,7 +15,7 @@ from boresight_operator.api import ALIGNMENT_RUNS, JOBS, PODS, Object, Resource
 from boresight_operator.cache import Cache
 from boresight_operator.errors import Unavailable
 from boresight_operator.http import fetch_bounded
-from boresight_operator.progress import MAX_BYTES, MAX_DOUBLINGS, ProgressPoller
+from boresight_operator.progress import MAX_BYTES, MAX_DOUBLINGS, ProgressPoller, is_pod_address
 from boresight_operator.settings import NamespaceSettings
 from boresight_operator.siblings import Siblings
 from builders_manifests import an_alignment_run
@@ -329,3 +329,22 @@ def test_what_could_not_be_written_is_written_in_the_next_round() -> None:
 
     asyncio.run(serving(document(), story))
     assert len(stage.api.applied) == 1
+
+
+@pytest.mark.parametrize(
+    ("ip", "pods"),
+    [
+        ("10.0.3.7", True),
+        ("fd00::7", True),
+        ("169.254.169.254", False),
+        ("fe80::1", False),
+        ("224.0.0.1", False),
+        ("0.0.0.0", False),
+        ("metadata.internal", False),
+        ("10.0.3.7:443/admin?", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_only_an_address_that_a_pod_can_have_is_asked(ip: str | None, pods: bool) -> None:
+    assert is_pod_address(ip) is pods
