@@ -213,7 +213,7 @@ def test_a_full_store_is_said_and_nothing_is_published(minio_program: Path, tmp_
         pytest.skip("this machine lets nobody mount a file system in a namespace")
     with MinioServer(minio_program, tmp_path / "server", drive=drive, wrapper=[*mount, script]) as server:
         store = a_bucket_store(server.environment(), f"s3://{server.bucket()}", tmp_path / "near")
-        full = r"the store is full: free space there \(`boresight artifacts gc`\)"
+        full = r"the store is full: free space there \(`boresight artifacts gc`\)"  # MinIO says so, or loses the upload
         with pytest.raises(StageFailure, match=full) as caught, store.staging(KEY) as folder:
             (folder / "model.bin").write_bytes(os.urandom(120 << 20))
             store.publish(KEY, folder, a_manifest(folder))

@@ -53,6 +53,12 @@ def failure(error: Exception, action: str, place: str, endpoint: str, *, worked:
         return StageFailure(
             FailureClass.INFRASTRUCTURE, f"{what}; the store is full: free space there (`boresight artifacts gc`)"
         )
+    if code == "NoSuchUpload":
+        return StageFailure(
+            FailureClass.INFRASTRUCTURE,
+            f"{what}; the store lost what it had of the file, as MinIO does when the store is full: free space there "
+            "(`boresight artifacts gc`), or see its own log",
+        )
     return StageFailure(FailureClass.INFRASTRUCTURE, f"{what}; see the store's own log")
 
 
