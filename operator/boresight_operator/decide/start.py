@@ -13,6 +13,7 @@ from . import claims, events
 from .attempts import STOPPING, current_job, devices_of, part_of
 from .budgets import (
     LONGEST_BACK_OFF_SECONDS,
+    LOST,
     avoided_nodes,
     back_off_seconds,
     failed,
@@ -134,11 +135,15 @@ def _start(draft: Draft, stage: StageStatus) -> None:
 def _backs_off(draft: Draft, stage: StageStatus) -> bool:
     """Whether its back-off is not over."""
     last = stage.history[-1] if stage.history else None
-    if stage.reason != "BackOff" or last is None:
+    if last is None or not (stage.reason == "BackOff" or (last.reason in LOST and stage.reason != "Retry")):
         return False
     until = (seconds(last.end_time) or 0) + back_off_seconds(draft, stage)
     if draft.now >= until or until > draft.now + 2 * LONGEST_BACK_OFF_SECONDS:
         return False
+    if stage.reason != "BackOff":  # prepare has looked meanwhile what the attempts left that nobody knows the end of
+        draft.move(
+            stage, State.WAITING, "BackOff", f"attempt {last.attempt} was lost ({last.reason}), not the first in a row"
+        )
     draft.wake_at(until)
     return True
 

@@ -155,6 +155,19 @@ def test_attempts_that_get_nowhere_wait_though_they_cost_nothing() -> None:
     assert world.stage("policy").infrastructure_retries is None
 
 
+def test_a_job_that_somebody_deletes_again_and_again_is_made_again_more_and_more_slowly() -> None:
+    """Each time ``prepare`` looks first; it costs no budget, and no longer than the longest back-off."""
+    world, found = at_policy(), []
+    for _ in range(4):
+        world.runs("policy").after(5).ends("policy").runs("prepare").after(1).succeeds("prepare")
+        stage = world.stage("policy")
+        found.append((stage.state.value, stage.reason, stage.infrastructure_retries))
+        world.after(LONG).settle()
+        assert world.stage("policy").state == "Running"
+    assert found[0] == ("Running", "Starting", None)
+    assert found[1:] == [("Waiting", "BackOff", None)] * 3
+
+
 def test_budgets_are_those_of_the_key() -> None:
     world = fail(at_policy(), F.INFRASTRUCTURE, 5)
     world.edit(policy={"dpo": {"beta": "0.3"}}).settle().ends("policy")
