@@ -66,15 +66,19 @@ class Cluster:
         """Call ``seen`` with every event from now on. Never returns."""
         version = (await self.send("GET", f"{path}?limit=1"))["metadata"]["resourceVersion"]
         headers = {} if whole else {"Accept": METADATA}
-        url = f"{self.url}{path}?watch=true&resourceVersion={version}"
-        async with self.session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(None)) as answer:
-            buffer = b""
-            async for part in answer.content.iter_any():
-                now = time.monotonic()
-                *lines, buffer = (buffer + part).split(b"\n")
-                for line in filter(None, lines):
-                    event = json.loads(line)
-                    seen(event["type"], event["object"], now)
+        while True:  # the server ends a watch that it cannot serve fast enough
+            url = f"{self.url}{path}?watch=true&allowWatchBookmarks=true&resourceVersion={version}"
+            async with self.session.get(url, headers=headers, timeout=aiohttp.ClientTimeout(None)) as answer:
+                buffer = b""
+                async for part in answer.content.iter_any():
+                    now = time.monotonic()
+                    *lines, buffer = (buffer + part).split(b"\n")
+                    for line in filter(None, lines):
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            raise RuntimeError(f"watch {path}: {event['object']}")
+                        version = event["object"]["metadata"]["resourceVersion"]
+                        seen(event["type"], event["object"], now)
 
 
 def numbered(value: Any, number: int) -> Any:
@@ -177,11 +181,12 @@ async def poke(cluster: Cluster, paths: list[str], each_seconds: float) -> Objec
 async def live(cluster: Cluster, target: Target, count: int, ends: Object, first: int = 0) -> Object:
     """Bring ``count`` runs to where most of a run's time is spent: one stage done, the next one's pod running.
 
-    ``ends``: stage -> termination message with which its pods succeed; they are deleted then, as a node's garbage
-    collector would. The pods of any other stage run on. All runs have one message, since they differ in nothing that
-    enters a key.
+    ``ends``: stage -> termination message with which its pods succeed; they are deleted when the next stage's pod is
+    there, as by a node's garbage collection. The pods of any other stage run on. All runs have one message, since they
+    differ in nothing that enters a key.
     """
     running: set[str] = set()
+    ended: dict[str, str] = {}
     changed = asyncio.Event()
     names = target.runs.partition("/namespaces/")[2].partition("/")[0]
     pods = f"/api/v1/namespaces/{names}/pods"
@@ -198,13 +203,15 @@ async def live(cluster: Cluster, target: Target, count: int, ends: Object, first
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": meta["name"]}}
             target_node = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
             await cluster.send("POST", f"{path}/binding", {**binding, "target": target_node})
-            message = ends.get(meta["labels"]["boresight.dev/stage"])
+            message, run = ends.get(meta["labels"]["boresight.dev/stage"]), meta["labels"]["boresight.dev/run-uid"]
             await cluster.send("PATCH", f"{path}/status", {"status": pod_status(pod, message)}, MERGE)
-            if message is None:
-                running.add(meta["ownerReferences"][0]["uid"])
-                changed.set()
-            else:
-                await cluster.send("DELETE", path, {"gracePeriodSeconds": 0})
+            if message is not None:
+                ended[run] = path
+                continue
+            if run in ended:
+                await cluster.send("DELETE", ended.pop(run), {"gracePeriodSeconds": 0})
+            running.add(run)
+            changed.set()
 
     started = time.monotonic()
     async with asyncio.TaskGroup() as group:
