@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+# Tests with real servers: one process after the others, for the servers need the cores.
+SERVERS = tests/apiserver tests/s3
+
 .PHONY: help env demo apikit helmkit miniokit test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
 
 help: ## List the commands
@@ -33,10 +36,12 @@ miniokit: $(STAMP) ## Build MinIO for the tests of the S3 store, once (2 to 4 mi
 	@PYTHONPATH=tests $(BIN)/python -m kits.minio_program
 
 test: $(STAMP) lint apikit helmkit miniokit ## Lint, type-check and test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --ignore tests/apiserver --ignore tests/s3
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" $(SERVERS)
 
 test-long: $(STAMP) lint apikit helmkit miniokit ## As `test`, with the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/apiserver --ignore tests/s3
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(SERVERS)
 
 lint: $(STAMP) ## Format check, lint, types, layers, generated files
 	$(BIN)/ruff format --check .

@@ -19,20 +19,6 @@ from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, Kubelet, Store
 from apiserver.operator_process import LATER_RELEASE, OperatorProcess
 from apiserver.world import World
 
-HERE = Path(__file__).parent
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """The mark is pytest-xdist's own; without the plugin nobody else knows it."""
-    config.addinivalue_line("markers", "xdist_group: tests that one worker runs")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder to one worker of pytest-xdist."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("apiserver"))
-
 
 @pytest.fixture(scope="session")
 def assets(request: pytest.FixtureRequest) -> Path:

@@ -1,4 +1,4 @@
-"""A real MinIO for the tests of this folder. One worker runs them all, so that there is one server."""
+"""A real MinIO for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -9,20 +9,6 @@ import pytest
 from kits.minio_program import MINIO
 from kits.programs import executable
 from s3.minio_server import MinioServer
-
-HERE = Path(__file__).parent
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """The mark is pytest-xdist's own; without the plugin nobody else knows it."""
-    config.addinivalue_line("markers", "xdist_group: tests that one worker runs")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder to one worker of pytest-xdist."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("s3"))
 
 
 @pytest.fixture(scope="session")

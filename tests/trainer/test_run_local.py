@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 from boresight.records import RunFolder, RunRecord, State
 from boresight_trainer.store.file import FileStore
 from builders_cli import a_manifest_file
@@ -66,7 +65,6 @@ def wait_for_step(store: Path, name: str, step: int) -> None:
     raise AssertionError(f"no stage of {name} reached step {step}")
 
 
-@pytest.mark.xdist_group("local-run")
 def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
     more = "  stopAfter: FeedbackModel\n  feedbackModel: {training: {epochs: 6, globalBatch: 4, maxLength: 1024}}\n"
     path = a_manifest_file(tmp_path, more=more)
@@ -101,7 +99,6 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_it_had_not_been_interrupted(t
     assert not list((interrupted / "checkpoints").glob("*/*")), "a published stage leaves no checkpoints"
 
 
-@pytest.mark.xdist_group("local-run")
 def test_the_smallest_manifest_runs_from_end_to_end_and_then_everything_is_cached(tmp_path: Path) -> None:
     path = a_manifest_file(tmp_path, more=SHORT)
     store = tmp_path / "store"
