@@ -52,12 +52,10 @@ def target(namespace: str) -> dict[str, Any]:
 
 
 def install_crds(client: Client) -> None:
-    """Its own CRDs and those of what it makes."""
-    folders = {module: _folder(module) for module in (TRAINER, "sigs.k8s.io/jobset", "sigs.k8s.io/scheduler-plugins")}
+    """Its own CRDs and JobSet's. Not PodGroup's: with it there it watches what its own ClusterRole does not allow."""
     files = [
-        *(folders[TRAINER] / "manifests/base/crds").glob("trainer.kubeflow.org_*.yaml"),
-        folders["sigs.k8s.io/jobset"] / "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml",
-        folders["sigs.k8s.io/scheduler-plugins"] / "config/crd/bases/scheduling.x-k8s.io_podgroups.yaml",
+        *(_folder(TRAINER) / "manifests/base/crds").glob("trainer.kubeflow.org_*.yaml"),
+        _folder("sigs.k8s.io/jobset") / "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml",
     ]
     for file in files:
         document = yaml.safe_load(file.read_text())
@@ -67,7 +65,7 @@ def install_crds(client: Client) -> None:
 
 
 def _established(client: Client, name: str) -> bool:
-    found = client.get(CRDS, None, name).get("status", {}).get("conditions", [])
+    found = (client.get(CRDS, None, name).get("status") or {}).get("conditions") or []
     return any((c["type"], c["status"]) == ("Established", "True") for c in found)
 
 
