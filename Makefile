@@ -36,11 +36,11 @@ miniokit: $(STAMP) ## Build MinIO for the tests of the S3 store, once (2 to 4 mi
 	@PYTHONPATH=tests $(BIN)/python -m kits.minio_program
 
 test: $(STAMP) lint apikit helmkit miniokit ## Lint, type-check and test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --ignore tests/apiserver --ignore tests/s3
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist worksteal --ignore tests/apiserver --ignore tests/s3
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" $(SERVERS)
 
 test-long: $(STAMP) lint apikit helmkit miniokit ## As `test`, with the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --ignore tests/apiserver --ignore tests/s3
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --ignore tests/apiserver --ignore tests/s3
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(SERVERS)
 
 lint: $(STAMP) ## Format check, lint, types, layers, generated files
