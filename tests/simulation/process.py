@@ -31,11 +31,14 @@ class SimulationLoop(VirtualTimeLoop):
         self.set_task_factory(self._make_task)
 
     def stop_process(self, name: str) -> None:
-        """SIGSTOP."""
-        ready = list(self._ready)
-        self._ready.clear()
-        self.held.setdefault(name, [])
-        for handle in ready:
+        """SIGSTOP. The loop has counted this round's callbacks, so what is held back leaves a cancelled one."""
+        held = self.held.setdefault(name, [])
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if handle._context.get(PROCESS) == name:  # type: ignore[attr-defined]
+                held.append(handle)
+                handle = asyncio.Handle(lambda: None, (), self, context=contextvars.Context())
+                handle.cancel()
             self._ready.append(handle)
 
     def continue_process(self, name: str) -> None:

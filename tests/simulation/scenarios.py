@@ -132,12 +132,12 @@ async def edited(told: Told) -> None:
 
 @scenario
 async def suspended_and_resumed(told: Told) -> None:
-    """The Job goes, its checkpoint stays, nothing is charged."""
+    """Its pod goes, its checkpoint stays, nothing is charged. (A late operator may find the stage finished.)"""
     told.user.apply(an_alignment_run(), "first")
     await told.works("first", "feedback-model")
     told.user.suspend("first")
-    await told.until(lambda: not told.user.jobs("first", "feedback-model"), "the Job goes")
-    await told.state("first", "feedback-model", "Suspended")
+    await told.state("first", "feedback-model", "Suspended", "Succeeded")
+    await told.until(lambda: not told.running("first", "feedback-model"), "its pod goes")
     told.user.resume("first")
     await told.end_of("first", "True")
     uncharged(told.stage("first", "feedback-model"))
