@@ -95,6 +95,14 @@ def operator(one_operator: OperatorProcess) -> OperatorProcess:
 
 
 @pytest.fixture
+def no_operator(one_operator: OperatorProcess) -> None:
+    """Nobody but the test and the API server's own controllers changes anything."""
+    if one_operator.running:
+        one_operator.go_on()
+        one_operator.terminate()
+
+
+@pytest.fixture
 def world(client: Client, kubelet: Kubelet, operator: OperatorProcess, namespace: str) -> World:
     """A namespace with everything at work. The played bucket is empty."""
     kubelet.store = Store()

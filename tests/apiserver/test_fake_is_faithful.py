@@ -321,6 +321,7 @@ def _a_job(number: int, change: Mapping[str, str]) -> dict[str, Any]:
     return {"metadata": {"name": change.get("name", f"job-{number}")}, "spec": spec}
 
 
+@pytest.mark.usefixtures("no_operator")
 @pytest.mark.parametrize("seed", range(6))
 def test_one_script_of_requests_has_the_same_answers(client: Client, namespace: str, seed: int) -> None:
     real, fake = Told(Real(client), namespace), Told(Fake(namespace), namespace)
