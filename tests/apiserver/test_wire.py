@@ -25,6 +25,8 @@ from boresight_operator.http import HttpTransport
 from boresight_operator.settings import Settings
 
 Act = Callable[[Client, "Line"], Awaitable[Any]]
+pytestmark = pytest.mark.usefixtures("no_operator")
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "smallest.yaml"
 KEY = "a" * 64
 TIME = "2026-11-22T12:00:00Z"
