@@ -14,40 +14,33 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import operator_peer as peer  # noqa: E402
 from apiserver import identity  # noqa: E402
-from apiserver.assets import APIKIT, find_or_build  # noqa: E402
+from apiserver.assets import APIKIT  # noqa: E402
 from apiserver.audit import AuditLog  # noqa: E402
-from apiserver.client import NAMESPACES, Client, Object, until  # noqa: E402
+from apiserver.client import Client, Object, until  # noqa: E402
 from apiserver.control_plane import ControlPlane, Process, cpu_seconds, resident_mib  # noqa: E402
-from apiserver.crds import install_crds  # noqa: E402
 from apiserver.kubelet import Kubelet, Store, prepare_report  # noqa: E402
 from apiserver.operator_process import LATER_RELEASE, OperatorProcess  # noqa: E402
 from apiserver.world import World  # noqa: E402
 from boresight_api.outcome import Outcome, OutcomeStatus  # noqa: E402
 from boresight_operator.api import ALIGNMENT_RUNS, JOBS, Resource  # noqa: E402
 from builders_manifests import an_alignment_run  # noqa: E402
+from machine import processor  # noqa: E402
+from operator_setup import FAILING, LEASE, TEAM, load, loading, operator, say, servers, target  # noqa: E402
 
 RESULTS = HERE / "results" / "operator.json"
-TEAM = "team"
-FAILING = "failing"
-LEASE = {"leaseSeconds": 10, "renewSeconds": 6, "retrySeconds": 2}
-"""As in production; tests have shorter ones."""
 POLICIES = Resource(
     "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False
 )
@@ -74,77 +67,6 @@ class Sizes:
 
 
 QUICK = Sizes(burst=50, single=20, failing=10, idle=30, idle_seconds=5, start=60, failovers=1)
-
-
-def say(line: str) -> None:
-    """Progress, for people."""
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
-# -- what is measured on ---------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def servers(crds: Callable[[Client], None] = install_crds) -> Iterator[ControlPlane]:
-    """Fresh ones, with a namespace for runs."""
-    with (
-        tempfile.TemporaryDirectory(prefix="boresight-bench-") as folder,
-        ControlPlane(find_or_build(say), Path(folder), crds) as plane,
-    ):
-        for name in (TEAM, FAILING):
-            plane.client().apply(
-                NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-            )
-            accounts = f"/api/v1/namespaces/{name}/serviceaccounts"
-            until(lambda accounts=accounts: plane.client().call("GET", accounts)["items"], f"ServiceAccount of {name}")  # type: ignore[misc]
-        yield plane
-
-
-@contextmanager
-def operator(plane: ControlPlane, name: str = "operator", **settings: Any) -> Iterator[OperatorProcess]:
-    """The operator with the chart's rights, leading."""
-    token = identity.make(plane.client())
-    with OperatorProcess(plane, token, name=name, settings={**LEASE, **settings}) as process:
-        until(lambda: process.metric("boresight_leader") == 1, f"{name} leads", seconds=30)
-        yield process
-
-
-def target(namespace: str = TEAM, **spec: Any) -> Object:
-    """AlignmentRuns, and the Jobs that come of them."""
-    template = an_alignment_run(**spec)
-    template["metadata"]["name"] = "run-{n}"
-    return {
-        "runs": ALIGNMENT_RUNS.path(namespace),
-        "children": JOBS.path(namespace),
-        "template": template,
-    }
-
-
-def load(plane: ControlPlane, task: str, **order: Any) -> Object:
-    """Run a task of the load process and return what it measured."""
-    with loading(plane, task, **order) as process:
-        output, _ = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the load {task} ended with {process.returncode}")
-    found: Object = json.loads(output)
-    return found
-
-
-@contextmanager
-def loading(plane: ControlPlane, task: str, **order: Any) -> Iterator[subprocess.Popen[str]]:
-    """A task of the load process beside others."""
-    plane.kubeconfig("load", "admin-token")
-    document = {"url": plane.url, "ca": str(plane.ca), "token": "admin-token", **order}
-    command = [sys.executable, "-P", str(HERE / "operator_load.py"), task]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(document))
-            process.stdin.close()
-            process.stdin = None  # communicate() would flush it
-            yield process
-        finally:
-            process.kill()
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
@@ -407,12 +329,10 @@ def two_cores() -> int:
 
 def facts(cores: int, command: str) -> Object:
     """What the figures belong to."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    processor = names[0].partition(": ")[2] if names else platform.processor()
     packages = {name: version(name) for name in ("boresight", "kopf", "aiohttp")}
     return {
         "versions": {**packages, "kubernetes": APIKIT.version, "python": platform.python_version()},
-        "machine": f"{processor}, {cores} cores for the operator, its servers and the load together",
+        "machine": f"{processor()}, {cores} cores for the operator, its servers and the load together",
         "command": command,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }

@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from machine import processor
 from trainer_sides import THREADS, First, make_rows, serve
 
 RESULTS = Path(__file__).parent / "results" / "trainer.json"
@@ -158,13 +159,8 @@ SFT step, TRL packed             {sft["ratio_packed"]:5.2f} times faster (target
 
 def machine() -> str:
     """Processor, threads and memory."""
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-            break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores of which {THREADS} used, {memory:.0f} GiB"
+    return f"{processor()}, {os.cpu_count()} cores of which {THREADS} used, {memory:.0f} GiB"
 
 
 def main() -> None:
