@@ -1,4 +1,4 @@
-"""What the operator's benchmark measures on: fresh servers, the operator with its rights, and load from another process."""
+"""What the operator's benchmark measures on: fresh servers, the operator with its rights, load by another process."""
 
 from __future__ import annotations
 
