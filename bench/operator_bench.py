@@ -5,7 +5,7 @@
     python -P bench/operator_bench.py --only idle --only peer   single parts; only prints
 
 Load is a process of its own (``operator_load.py``), and so is every server. Each part has fresh servers. The peer is
-kubeflow trainer v2.0.0's controller manager under the same load on the same servers (``operator_peer.py``).
+kubeflow trainer with JobSet's controllers under the same load on the same servers (``operator_peer.py``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -214,11 +214,11 @@ def idle(sizes: Sizes) -> Object:
             say(f"bringing {sizes.idle} runs to life")
             say(str(load(plane, "live", target=runs, count=sizes.idle, ends=ends)))
             settle(process.process)
-            found = at_rest(process.process, sizes.idle_seconds)
+            found = at_rest(process.process, seconds=sizes.idle_seconds)
             requests = process.metric("boresight_api_requests_total")
         with operator(plane) as process:  # a fresh process, which has lived through nothing
             settle(process.process)
-            fresh = at_rest(process.process, sizes.idle_seconds)
+            fresh = at_rest(process.process, seconds=sizes.idle_seconds)
             say(f"bringing {sizes.start - sizes.idle} more to life")
             more = sizes.start - sizes.idle
             say(str(load(plane, "live", target=runs, count=more, ends=ends, first=sizes.idle)))
@@ -248,23 +248,28 @@ def prepare_outcome() -> str:
     )
 
 
-def settle(process: Process, seconds: float = 300) -> None:
-    """Wait until it uses less than a twentieth of a core."""
+def settle(*processes: Process, seconds: float = 300) -> None:
+    """Wait until they use less than a twentieth of a core together."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        before = cpu_seconds(process.pid)
+        before = cpu_of(processes)
         time.sleep(3)
-        if cpu_seconds(process.pid) - before < 0.15:
+        if cpu_of(processes) - before < 0.15:
             return
-    raise TimeoutError(f"{process.name} does not come to rest")
+    raise TimeoutError(f"{', '.join(process.name for process in processes)}: no rest within {seconds:g} s")
 
 
-def at_rest(process: Process, seconds: float) -> Object:
-    """CPU as a fraction of one core, and memory."""
-    before = cpu_seconds(process.pid)
+def at_rest(*processes: Process, seconds: float) -> Object:
+    """CPU as a fraction of one core, and memory, of all together."""
+    before = cpu_of(processes)
     time.sleep(seconds)
-    used = cpu_seconds(process.pid) - before
-    return {"cpu_fraction": round(used / seconds, 4), "rss_mib": round(resident_mib(process.pid), 1)}
+    memory = sum(resident_mib(process.pid) for process in processes)
+    return {"cpu_fraction": round((cpu_of(processes) - before) / seconds, 4), "rss_mib": round(memory, 1)}
+
+
+def cpu_of(processes: Sequence[Process]) -> float:
+    """Seconds so far."""
+    return sum(cpu_seconds(process.pid) for process in processes)
 
 
 def failover(sizes: Sizes) -> Object:
@@ -289,10 +294,10 @@ def one_failover(*, kill: bool) -> float:
 
 
 def the_peer(sizes: Sizes) -> Object:
-    """Kubeflow trainer under the same load, with its own rate limit and with a raised one."""
+    """Kubeflow trainer and JobSet under the same load, with their own rate limits and with raised ones."""
     peer.PROGRAM.find_or_build(say)
     found = {
-        "name": "kubeflow trainer v2.0.0 controller manager (TrainJob to JobSet)",
+        "name": f"kubeflow trainer {peer.PROGRAM.version} (TrainJob to JobSet) and JobSet (JobSet to Job)",
         "default_qps": peer_at(sizes, 0, sizes.burst // 4),
         "raised_qps": {"qps": 1000, **peer_at(sizes, 1000, sizes.burst)},
     }
@@ -302,12 +307,12 @@ def the_peer(sizes: Sizes) -> Object:
 def peer_at(sizes: Sizes, qps: float, count: int) -> Object:
     """Burst, single latency, and rest. At its default rate a quarter of the runs tells enough."""
     what = peer.target(TEAM)
-    with servers(peer.install_crds) as plane, peer.running(plane, qps=qps) as process:
+    with servers(peer.install_crds) as plane, peer.running(plane, qps=qps) as processes:
         load(plane, "single", target=what, count=5, pause=0.2, first=10_000)
         alone = load(plane, "single", target=what, count=sizes.single, pause=0.1, first=20_000)
         together = load(plane, "burst", target=what, count=count)
-        settle(process)
-        return {"burst": together, "single": alone, "idle": at_rest(process, sizes.idle_seconds)}
+        settle(*processes)
+        return {"burst": together, "single": alone, "idle": at_rest(*processes, seconds=sizes.idle_seconds)}
 
 
 PARTS: dict[str, Callable[[Sizes], Object]] = {

@@ -12,7 +12,8 @@ import ssl
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,8 @@ class Target:
     """Path of the collection of runs."""
     children: str
     """Path of the collection of what is made for a run: its Jobs."""
+    between: str
+    """Path of the collection of what stands between a run and its Jobs, and owns them; empty if nothing does."""
     template: Object
     """A run. ``{n}`` in any string is its number."""
 
@@ -107,14 +110,37 @@ class Firsts:
     """When the first child of each run was seen."""
 
     by_owner: dict[str, float] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    """Run of what stands between, both by UID. Its event may come after its child's: they are of two watches."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @asynccontextmanager
+    async def watching(self, cluster: Cluster, target: Target) -> AsyncIterator[None]:
+        """See everything from now on."""
+        seen = {target.children: self.see} | ({target.between: self.see_between} if target.between else {})
+        async with asyncio.TaskGroup() as group:
+            watches = [group.create_task(cluster.watch(path, see)) for path, see in seen.items()]
+            await asyncio.sleep(0.5)
+            yield
+            for watch in watches:
+                watch.cancel()
+
     def see(self, kind: str, child: Object, now: float) -> None:
-        """An event of the watch."""
+        """An event of the children's watch."""
         if kind == "ADDED":
             for owner in child["metadata"].get("ownerReferences", ()):
-                self.by_owner.setdefault(owner["uid"], now)
+                self.by_owner.setdefault(self.runs.get(owner["uid"], owner["uid"]), now)
                 self.changed.set()
+
+    def see_between(self, kind: str, between: Object, _: float) -> None:
+        """An event of the watch of what stands between."""
+        if kind == "ADDED":
+            uid = between["metadata"]["uid"]
+            for owner in between["metadata"].get("ownerReferences", ()):
+                self.runs[uid] = owner["uid"]
+                if uid in self.by_owner:
+                    self.by_owner.setdefault(owner["uid"], self.by_owner.pop(uid))
+                    self.changed.set()
 
     async def until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait for ``ready``. Raises TimeoutError."""
@@ -127,9 +153,7 @@ class Firsts:
 async def burst(cluster: Cluster, target: Target, count: int, first: int = 0) -> Object:
     """``count`` runs applied at once: how long until each has its child, from the first request on."""
     firsts = Firsts()
-    async with asyncio.TaskGroup() as group:
-        watch = group.create_task(cluster.watch(target.children, firsts.see))
-        await asyncio.sleep(0.5)
+    async with firsts.watching(cluster, target):
         applied: dict[str, float] = {}
 
         async def one(number: int) -> None:
@@ -140,7 +164,6 @@ async def burst(cluster: Cluster, target: Target, count: int, first: int = 0) ->
         await at_once(one(number) for number in range(first, first + count))
         all_applied = time.monotonic()
         await firsts.until(lambda: applied.keys() <= firsts.by_owner.keys(), 600)
-        watch.cancel()
     last = max(firsts.by_owner[uid] for uid in applied)
     waits = [firsts.by_owner[uid] - when for uid, when in applied.items()]
     return {
@@ -154,16 +177,13 @@ async def burst(cluster: Cluster, target: Target, count: int, first: int = 0) ->
 async def single(cluster: Cluster, target: Target, count: int, pause: float, first: int = 0) -> Object:
     """One run after the other: from the response of its apply to the watch event of its child."""
     firsts, waits = Firsts(), []
-    async with asyncio.TaskGroup() as group:
-        watch = group.create_task(cluster.watch(target.children, firsts.see))
-        await asyncio.sleep(0.5)
+    async with firsts.watching(cluster, target):
         for number in range(first, first + count):
             uid = (await cluster.apply(target, number))["metadata"]["uid"]
             answered = time.monotonic()
             await firsts.until(lambda uid=uid: uid in firsts.by_owner, 120)  # type: ignore[misc]
             waits.append(firsts.by_owner[uid] - answered)
             await asyncio.sleep(pause)
-        watch.cancel()
     return {"runs": count, **percentiles(waits)}
 
 

@@ -1,13 +1,14 @@
-"""The peer of the operator's benchmark: kubeflow trainer v2.0.0's controller manager, built from the Go module proxy.
+"""The peer of the operator's benchmark, built from the Go module proxy.
 
-It turns a TrainJob into a JobSet; JobSet's own controller, which would turn that into Jobs, is not run. So what is
-measured for it ends one step earlier than for Boresight, whose Jobs exist when the clock stops.
+Kubeflow trainer v2.0.0's controller manager turns a TrainJob into a JobSet; JobSet's, which runs beside it, turns that
+into a Job.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,17 @@ from apiserver.client import (
     until,
 )
 from apiserver.control_plane import ControlPlane, Process, free_port
-from boresight_operator.api import Resource
+from boresight_operator.api import JOBS, Resource
 from kits.go_programs import GoProgram, run_go
 
 SOURCE = Path(__file__).parent / "peer"
 TRAINER = "github.com/kubeflow/trainer/v2"
-NAME = "kubeflow-trainer-controller-manager"
+JOBSET = "sigs.k8s.io/jobset"
+ROLES = {
+    "trainer": (TRAINER, "manifests/base/rbac/role.yaml"),
+    "jobset": (JOBSET, "config/components/rbac/role.yaml"),
+}
+"""Each manager's module, and the rules that it ships."""
 NAMESPACE = "kubeflow-system"
 RUNTIMES = Resource(
     "trainer.kubeflow.org", "v1alpha1", "clustertrainingruntimes", "ClusterTrainingRuntime", namespaced=False
@@ -37,7 +43,7 @@ PROGRAM = GoProgram(name="trainer", folder=SOURCE, module=TRAINER, takes="1 to 2
 
 
 def target(namespace: str) -> dict[str, Any]:
-    """A TrainJob, and the JobSet that comes of it."""
+    """A TrainJob, the JobSet that comes of it, and that one's Job."""
     template = {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
@@ -46,7 +52,8 @@ def target(namespace: str) -> dict[str, Any]:
     }
     return {
         "runs": f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{namespace}/trainjobs",
-        "children": f"/apis/jobset.x-k8s.io/v1alpha2/namespaces/{namespace}/jobsets",
+        "children": JOBS.path(namespace),
+        "between": f"/apis/jobset.x-k8s.io/v1alpha2/namespaces/{namespace}/jobsets",
         "template": template,
     }
 
@@ -55,7 +62,7 @@ def install_crds(client: Client) -> None:
     """Its own CRDs and JobSet's. Not PodGroup's: with it there it watches what its own ClusterRole does not allow."""
     files = [
         *(_folder(TRAINER) / "manifests/base/crds").glob("trainer.kubeflow.org_*.yaml"),
-        _folder("sigs.k8s.io/jobset") / "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml",
+        _folder(JOBSET) / "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml",
     ]
     for file in files:
         document = yaml.safe_load(file.read_text())
@@ -75,22 +82,23 @@ def _folder(module: str) -> Path:
 
 
 @contextmanager
-def running(plane: ControlPlane, *, qps: float) -> Iterator[Process]:
-    """The peer under its own ClusterRole, ready. ``qps`` 0: its default, 20 requests a second."""
+def running(plane: ControlPlane, *, qps: float) -> Iterator[list[Process]]:
+    """Both managers under their own ClusterRoles, ready. ``qps`` 0: their own rates, 20 and 500 requests a second."""
     client = plane.client()
-    kubeconfig = plane.kubeconfig("peer", _identity(client))
     runtime = _folder(TRAINER) / "manifests/base/runtimes/torch_distributed.yaml"
     until(lambda: _apply_runtime(client, runtime), "its CRDs are served")
-    port = free_port()
-    command = [
-        str(PROGRAM.find_or_build(print) / PROGRAM.name),
-        f"--qps={qps:g}",
-        f"--probes=127.0.0.1:{port}",
-        f"--kubeconfig={kubeconfig}",
-    ]
-    process = Process("peer", command, plane.folder / "peer.log")
+    with ExitStack() as stack:
+        yield [stack.enter_context(_manager(plane, name, qps)) for name in ROLES]
+
+
+@contextmanager
+def _manager(plane: ControlPlane, name: str, qps: float) -> Iterator[Process]:
+    kubeconfig, port = plane.kubeconfig(name, _identity(plane.client(), name)), free_port()
+    program = str(PROGRAM.find_or_build(print) / PROGRAM.name)
+    command = [program, name, f"--qps={qps:g}", f"--probes=127.0.0.1:{port}"]
+    process = Process(name, command, plane.folder / f"{name}.log", {**os.environ, "KUBECONFIG": str(kubeconfig)})
     try:
-        until(lambda: _ready(process, port), "the peer is ready", seconds=60)
+        until(lambda: _ready(process, port), f"{name} is ready", seconds=60)
         yield process
     finally:
         process.kill()
@@ -112,23 +120,25 @@ def _ready(process: Process, port: int) -> bool:
         return False
 
 
-def _identity(client: Client) -> str:
-    """Its ServiceAccount with the rules that it ships."""
-    role = yaml.safe_load((_folder(TRAINER) / "manifests/base/rbac/role.yaml").read_text())
+def _identity(client: Client, name: str) -> str:
+    """A manager's ServiceAccount with the rules that it ships."""
+    module, rules = ROLES[name]
+    role = yaml.safe_load((_folder(module) / rules).read_text())
+    role["metadata"]["name"] = name  # both may call theirs the same
     client.apply(NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     client.apply(
-        SERVICE_ACCOUNTS, NAMESPACE, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME}}
+        SERVICE_ACCOUNTS, NAMESPACE, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
     )
     client.apply(CLUSTER_ROLES, None, role)
     group = "rbac.authorization.k8s.io"
     binding = {
         "apiVersion": f"{group}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": NAME},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": NAME},
-        "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}],
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
     }
     client.apply(CLUSTER_ROLE_BINDINGS, None, binding)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86_400}}
-    answer = client.call("POST", SERVICE_ACCOUNTS.path(NAMESPACE, NAME, "token"), request)
+    answer = client.call("POST", SERVICE_ACCOUNTS.path(NAMESPACE, name, "token"), request)
     return str(answer["status"]["token"])

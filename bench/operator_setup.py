@@ -65,6 +65,7 @@ def target(namespace: str = TEAM, **spec: Any) -> Object:
     return {
         "runs": ALIGNMENT_RUNS.path(namespace),
         "children": JOBS.path(namespace),
+        "between": "",
         "template": template,
     }
 
