@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
@@ -48,6 +49,7 @@ class Lister:
         self._wanted = {scope: asyncio.Event() for scope in self._scopes}
         self._begun: dict[tuple[Resource, str | None], float] = {}
         """Loop time at which the last list that succeeded was begun: the cache is at least as new as that."""
+        self._listed = asyncio.Event()
 
     def request_soon(self) -> None:
         """Something may have been missed (a watch was cut): list everything, once more if it is being listed."""
@@ -62,9 +64,15 @@ class Lister:
         now = asyncio.get_running_loop().time()
         ages: dict[str, float] = {}
         for scope in self._scopes:
-            age = now - self._begun[scope] if scope in self._begun else float("inf")
+            age = now - self._begun[scope] if scope in self._begun else math.inf
             ages[scope[0].plural] = max(age, ages.get(scope[0].plural, 0.0))
         return ages
+
+    async def wait_for_lists_since(self, moment: float) -> None:
+        """Until everything has been listed by lists that began at ``moment`` (of the loop's time) or later."""
+        while any(self._begun.get(scope, -math.inf) < moment for scope in self._scopes):
+            self._listed.clear()
+            await self._listed.wait()
 
     async def run(self) -> None:
         """For ever. Only what no answer of the API server can cause comes out as an error."""
@@ -90,6 +98,7 @@ class Lister:
                 continue
             failures = 0
             self._begun[scope] = begun
+            self._listed.set()
             # Not wait_for: Python 3.11's loses a cancellation that comes together with the time-out.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._interval * self._random.uniform(0.9, 1.1)):

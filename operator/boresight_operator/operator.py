@@ -188,7 +188,9 @@ class Operator:
     async def _work(self) -> None:
         """Once leading, and once everything was listed since then: what another leader has done is known."""
         await self._elector.wait_until_leading()
-        await self._listed_since(asyncio.get_running_loop().time())
+        if max(self._lister.ages().values()) != _NEVER:  # a standby's lists are older
+            self._lister.request_soon()
+        await self._lister.wait_for_lists_since(asyncio.get_running_loop().time())
         for uid in self._cache.runs():
             self._queue.add(uid)
         async with asyncio.TaskGroup() as group:
@@ -196,13 +198,6 @@ class Operator:
                 group.create_task(self._worker(), name=f"worker {number}")
             if self._poller is not None:
                 group.create_task(self._poller.run(), name="progress")
-
-    async def _listed_since(self, moment: float) -> None:
-        loop = asyncio.get_running_loop()
-        if max(self._lister.ages().values()) != _NEVER:  # a standby's lists are older
-            self._lister.request_soon()
-        while max(self._lister.ages().values()) > loop.time() - moment:
-            await asyncio.sleep(0.02)
 
     async def _worker(self) -> None:
         while not self._stopping.is_set():
