@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from boresight_api.kinds import Run
-from boresight_api.manifest import parse_manifest
 from boresight_api.pins import Pin
 from boresight_api.plan import Plan, plan
 from boresight_api.problems import Problem, ProblemsError
@@ -25,6 +23,7 @@ from .api import CONFIG_MAPS, Api, Object
 from .errors import NotFound
 from .memory import Recent
 from .objects.snapshot import Snapshot, read_snapshot
+from .parsed import parsed
 from .plain import controller, epoch, text
 from .settings import NamespaceSettings
 from .views import JobView, RunView
@@ -53,7 +52,8 @@ class Planner:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._plans: Recent[tuple[str, int, str | None, int], Planned] = Recent(KEPT_PLANS)
+        self._plans: Recent[tuple[str, int, int], tuple[str | None, Planned]] = Recent(KEPT_PLANS)
+        """By run UID, generation and pins: the recipe that was asked for, and the plan."""
         self._read: Recent[tuple[str, str], tuple[Snapshot, ...]] = Recent(KEPT_SNAPSHOTS)
         """By run UID and what was asked for, newest first."""
 
@@ -110,12 +110,13 @@ class Planner:
     def _fresh(self, run: RunView, pins: Mapping[str, Pin], recipe: str | None) -> Planned:
         """As this release plans it now."""
         known = hash(tuple(sorted((identity, pin.digest or "", pin.key or "") for identity, pin in pins.items())))
-        place = (run.uid, run.generation, recipe, known)
-        if (found := self._plans.get(place)) is None:
-            found = self._plans.put(place, _planned(run, pins, recipe))
-            if recipe is None and found.plan is not None:  # the status will name what was chosen
-                self._plans.put((run.uid, run.generation, found.plan.recipe, known), found)
-        return found
+        place = (run.uid, run.generation, known)
+        if (found := self._plans.get(place)) is not None:
+            asked, planned = found
+            # A plan that no recipe was asked for chose one, which the status names from then on.
+            if recipe == asked or (asked is None and planned.plan is not None and recipe == planned.plan.recipe):
+                return planned
+        return self._plans.put(place, (recipe, _planned(run, pins, recipe)))[1]
 
     def _with_pins(self, run: RunView, saved: Sequence[Snapshot], pins: Mapping[str, Pin]) -> Planned:
         """Planned anew, with saved pins where the status has none."""
@@ -151,7 +152,7 @@ def pins_of(status: RunStatus) -> dict[str, Pin]:
 
 def _planned(run: RunView, pins: Mapping[str, Pin], recipe: str | None) -> Planned:
     try:
-        return Planned(plan(_parsed(run), pins, recipe=recipe), pins)
+        return Planned(plan(parsed(run), pins, recipe=recipe), pins)
     except ProblemsError as error:
         return Planned(None, pins, error.problems)
 
@@ -159,14 +160,10 @@ def _planned(run: RunView, pins: Mapping[str, Pin], recipe: str | None) -> Plann
 def _as_it_was(run: RunView, saved: Snapshot, pins: Mapping[str, Pin]) -> Planned | None:
     """The saved plan, if the run still asks for it."""
     try:
-        wish = _parsed(run)
+        wish = parsed(run)
         return Planned(saved.plan(wish), {**pins, **saved.pins_by_id}) if saved.fits(wish) else None
     except ProblemsError as error:
         return Planned(None, pins, error.problems)
-
-
-def _parsed(run: RunView) -> Run:
-    return parse_manifest(dict(run.document))
 
 
 def _created(found: Object) -> float:

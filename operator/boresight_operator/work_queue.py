@@ -1,7 +1,7 @@
 """Which run is looked at next: each at most once in the queue and with at most one worker, first come, first served.
 
 Keys that are new to everybody go before those that come again, so that of a thousand runs the last one's first Job does
-not wait for the second thoughts about all others. One turn in four is for the others all the same.
+not wait for the second thoughts about all others. One turn in sixteen is for the others all the same.
 
 A run that fails comes back after an exponential pause. Until it has succeeded, events cannot bring it back sooner than
 ``CALM_SECONDS`` either: a run that fails at once and wakes itself by its own writes then costs one try a second.
@@ -22,7 +22,7 @@ MAX_STALE = 64
 """Entries of the heap that an earlier time has replaced, beyond one for each key, before they are thrown out."""
 
 
-OTHERS_TURN = 4
+OTHERS_TURN = 16
 """One key in so many is not a new one, if both wait."""
 
 

@@ -6,12 +6,12 @@ stage whose outcome may be lost (state Unknown). It is never cached and never sh
 
 from __future__ import annotations
 
-from boresight_api.manifest import parse_manifest
 from boresight_api.outcome import PrepareReport, PublishedArtifact, StageFinding, StageState
 from boresight_api.plan import Plan, plan
 from boresight_api.problems import ProblemsError
 from boresight_api.status import AttemptStatus, StageStatus
 
+from ..parsed import parsed
 from ..views import PREPARE
 from . import editing
 from .budgets import NO_CHARGES, next_attempt
@@ -102,7 +102,7 @@ def _planned(draft: Draft, report: PrepareReport) -> Plan | str:
     if known is not None and known.digest is not None and known.digest == report.plan:
         return known
     try:
-        return plan(parse_manifest(draft.seen.run.document), pins, recipe=draft.status.recipe)
+        return plan(parsed(draft.seen.run), pins, recipe=draft.status.recipe)
     except ProblemsError as error:
         return str(error)
 

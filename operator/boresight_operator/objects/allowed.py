@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from boresight_api.compute import Compute, StageCompute
-from boresight_api.manifest import parse_manifest
 from boresight_api.plan import overlaid
 from boresight_api.podtemplate import Placement, PodTemplate
 from boresight_api.problems import ManifestError, Problem
 
 from ..decision import StartAttempt
+from ..parsed import parsed
 from ..reserved import reserved
 from ..settings import NamespaceSettings
 from ..views import PREPARE, Observation
@@ -31,7 +31,7 @@ _ASK = "ask who runs the operator to allow it for this namespace"
 def forbidden(observation: Observation) -> tuple[Problem, ...]:
     """Every fault, by field. Empty for a spec that cannot be parsed: then that is the problem."""
     try:
-        spec = parse_manifest(dict(observation.run.document)).spec
+        spec = parsed(observation.run).spec
     except ManifestError:
         return ()
     settings = observation.settings

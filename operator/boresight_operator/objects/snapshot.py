@@ -24,7 +24,6 @@ from boresight_api.base import (
     sha256_hex,
 )
 from boresight_api.kinds import Run
-from boresight_api.manifest import parse_manifest
 from boresight_api.pins import MAX_SOURCES, Pin
 from boresight_api.plan import Plan, PlannedStage, plan
 from boresight_api.sources import DataSource, JudgeSource, ModelSource
@@ -33,6 +32,7 @@ from boresight_api.training import CheckpointSpec
 
 from .. import names
 from ..api import CONFIG_MAPS, Object, Resource
+from ..parsed import parsed
 from ..views import Observation
 from .config_map import checked
 from .labels import owned
@@ -117,7 +117,7 @@ def plan_config_map(observation: Observation, plan: Plan) -> tuple[Resource, Obj
         raise ValueError("found a stage without key, expected a plan whose sources are pinned")
     saved = Snapshot(
         plan_digest=plan.digest,
-        wish=wish_of(parse_manifest(dict(run.document))),
+        wish=wish_of(parsed(run)),
         recipe=plan.recipe,
         pins=tuple(observation.pins[source.id] for source in plan.sources if source.id in observation.pins),
         stages=tuple(_saved(stage) for stage in plan.stages),

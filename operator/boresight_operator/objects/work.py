@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boresight_api.compute import Compute, Resources
-from boresight_api.manifest import parse_manifest
 from boresight_api.plan import PlannedStage, overlaid
 from boresight_api.podtemplate import PodTemplate
 from boresight_api.spec import AlignmentRunSpec, EvalRunSpec, FeedbackSynthesisSpec, Hub, Storage
 
 from .. import names
 from ..decision import StartAttempt
+from ..parsed import parsed
 from ..settings import NamespaceSettings
 from ..views import Observation, Part, RunView
 
@@ -103,7 +103,7 @@ def work_of(observation: Observation, start: StartAttempt) -> Work:
     """Raises ManifestError for a spec that cannot be parsed, KeyError for a stage that is not in the plan, and
     ValueError without a store: none of them has an attempt to start (:func:`.allowed.forbidden`)."""
     run, settings, plan = observation.run, observation.settings, observation.plan
-    spec = parse_manifest(dict(run.document)).spec
+    spec = parsed(run).spec
     stage = plan.stage(start.stage) if plan is not None and start.key is not None else None
     storage = storage_of(spec, settings)
     if storage is None:

@@ -42,14 +42,15 @@ def test_keys_come_in_order_and_once() -> None:
     on_a_queue(main)
 
 
-def test_new_keys_go_before_those_that_come_again_but_for_one_turn_in_four() -> None:
+def test_new_keys_go_before_those_that_come_again_but_for_one_turn_in_sixteen() -> None:
     async def main(queue: WorkQueue) -> None:
         for key in "abc":
             queue.add(key)
-        for key in "NOPQRST":
+        new = [f"new-{number}" for number in range(32)]
+        for key in new:
             queue.add(key, new=True)
-        assert queue.depth == 10
-        assert "".join([await queue.get() for _ in range(10)]) == "NOPaQRSbTc"
+        assert queue.depth == 35
+        assert [await queue.get() for _ in range(35)] == [*new[:15], "a", *new[15:30], "b", *new[30:], "c"]
 
     on_a_queue(main)
 
