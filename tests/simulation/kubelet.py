@@ -145,7 +145,8 @@ class Kubelet:
         elif missing := self.secrets_missing & _secrets(pod):
             reason, message = "CreateContainerConfigError", f'secret "{min(missing)}" not found'
         elif life.behaviour.waiting is not None:
-            reason, message = life.behaviour.waiting, f"Back-off: {life.behaviour.waiting}"
+            reason = life.behaviour.waiting
+            message = "" if reason == "ContainerCreating" else f"Back-off: {reason}"
         else:
             return False
         self._container(life, {"waiting": {"reason": reason, "message": message}}, {"phase": "Pending"})

@@ -184,6 +184,20 @@ async def infrastructure_fails(told: Told) -> None:
 
 
 @scenario
+async def no_container(told: Told) -> None:
+    """A node that never gets the container up, and says nothing: the time to start is over once, and the next one works."""
+    fails(told, {("feedback-model", 1): Behaviour(waiting="ContainerCreating")})
+    told.user.apply(an_alignment_run(timeouts={"startSeconds": 300}), "first")
+    await told.state("first", "feedback-model", "Waiting")
+    assert told.stage("first", "feedback-model")["reason"] == "ContainerCreating"
+    await told.end_of("first", "True")
+    stage = told.stage("first", "feedback-model")
+    assert [entry["reason"] for entry in stage["history"]] == ["StartTimeout", "Succeeded"]
+    assert stage["infrastructureRetries"] == 1
+    await told.end()
+
+
+@scenario
 async def budgets_end(told: Told) -> None:
     """The budget is used up to the last attempt, and not one further."""
     told.world.behave = lambda pod: Behaviour(

@@ -99,7 +99,7 @@ class Behaviour:
     start_seconds: float = 5.0
     """From the node's choice to the running container."""
     waiting: str | None = None
-    """The container never starts, for this reason (ImagePullBackOff, ...)."""
+    """The container never starts, for this reason (ImagePullBackOff, ...); ContainerCreating says nothing more."""
     lost_message: bool = False
     """Its termination message is gone with its container's status (node trouble after the end)."""
 

@@ -213,7 +213,8 @@ def _going_on(draft: Draft, stage: StageStatus, job: JobView) -> None:
         if out_of_time(draft, stage):
             limit = draft.wishes.start_seconds
             message = f"not started within {limit} s (timeouts.startSeconds): {wait.reason}: {wait.message}"
-            budgets.failed(draft, stage, job, Verdict("StartTimeout", message, FailureClass.INFRASTRUCTURE))
+            late = Verdict("StartTimeout", message, FailureClass.INFRASTRUCTURE, node=wait.node)
+            budgets.failed(draft, stage, job, late)
     elif stage.running_since is None:
         draft.move(stage, State.RUNNING, "Starting", wait.message or None, job_uid=job.uid)
     else:

@@ -1,7 +1,8 @@
 """Why an attempt whose Job exists does not run: the waiting table.
 
 Waiting for a place has no limit. What waiting does not cure by itself (a missing Secret, an image that cannot be
-pulled, a mount, pods that are not admitted) has ``timeouts.startSeconds``, and is a fault of the infrastructure then.
+pulled, a mount, pods that are not admitted) has ``timeouts.startSeconds``, and is a fault of the infrastructure then. So
+has a node that does not get a container up and tells nobody why.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ LOOK_AFTER_SECONDS = 30
 """A Job without pod, or a pod without container, for so long: its events are listed once, and the status says what is
 missing. Sooner it would be a status write for every pod that comes up."""
 
+CREATING = "ContainerCreating"
+"""Every pod has its node, and on one of them there is no container and no word why: a pull that takes long, a network or
+a runtime that hangs, a node that has just died."""
 UNLIMITED = frozenset({"Unschedulable", "QuotaPending"})
-LIMITED = frozenset({"SecretMissing", "ConfigError", "ImagePull", "MountFailed", "PodsForbidden"})
+LIMITED = frozenset({"SecretMissing", "ConfigError", "ImagePull", "MountFailed", "PodsForbidden", CREATING})
 
 _BY_CONTAINER = {
     "ErrImagePull": "ImagePull",
@@ -49,12 +53,14 @@ class Wait:
 
     reason: str
     message: str = ""
+    node: str | None = None
+    """Whose fault it is, if it is a node's."""
 
 
 RUNNING = Wait("Running")
 STARTING = Wait("Starting")
-_SEVERITY = ("InvalidImageName", *sorted(LIMITED), "Unschedulable", "Starting")
-"""Among pods, the first of these is what holds up the Job."""
+_SEVERITY = ("InvalidImageName", *sorted(LIMITED - {CREATING}), "Unschedulable", "Starting", CREATING)
+"""Among pods, the first of these is what holds up the Job: what has a reason, a place that is missing, a node."""
 
 
 def wait_of(draft: Draft, stage: StageStatus, job: JobView) -> Wait:
@@ -69,7 +75,7 @@ def wait_of(draft: Draft, stage: StageStatus, job: JobView) -> Wait:
     if are_shards(draft, job) and RUNNING in waits:
         return RUNNING
     found = min(waits, key=_severity, default=STARTING)
-    if found.reason != "Starting":
+    if found.reason not in {"Starting", CREATING}:
         return found
     return _told(job, len(pods)) or _looked_into(draft, stage, job, found)
 
@@ -118,11 +124,22 @@ def _of_pod(pod: PodView) -> Wait:
     if pod.unschedulable is not None and pod.node is None:
         return Wait("Unschedulable", pod.unschedulable)
     reason = _BY_CONTAINER.get(pod.waiting_reason or "")
-    if reason is None:
+    if reason is None and pod.node is None:
         return Wait("Starting", pod.waiting_message)
+    if reason is None:
+        return Wait(CREATING, _creating(pod), pod.node)
     if reason == "ConfigError" and _NO_SECRET.search(pod.waiting_message):
         reason = "SecretMissing"
     return Wait(reason, f"pod {pod.name}: {pod.waiting_reason}: {pod.waiting_message}")
+
+
+def _creating(pod: PodView) -> str:
+    said = ": ".join(filter(None, (pod.waiting_reason, pod.waiting_message)))
+    return (
+        f"pod {pod.name} has been on node {pod.node} without a container and without a word why"
+        + (f" ({said})" if said else "")
+        + "; a large image may still be pulled, else ask the node's kubelet"
+    )
 
 
 def _looked_into(draft: Draft, stage: StageStatus, job: JobView, found: Wait) -> Wait:
@@ -147,7 +164,12 @@ def _told(job: JobView, pods: int) -> Wait | None:
 
 
 def _standing_since(draft: Draft, stage: StageStatus, job: JobView) -> int:
-    """Since when it starts: the Job's age, or since it last began to; that is now, if it has waited for a place."""
+    """Since when it starts: the Job's age, or since it last began to; that is now, if it has waited for a place.
+
+    Of one that stands still already, since its newest pod was made: another pod has its own time.
+    """
+    if stage.reason == CREATING and stage.job_uid is not None:
+        return max([clock(job.created), *(clock(pod.created) for pod in job.pods)])
     if stage.state is State.WAITING and stage.job_uid is not None:
         return draft.now
     since = seconds(stage.since) if stage.reason == "Starting" else None

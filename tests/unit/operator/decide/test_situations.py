@@ -251,6 +251,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "ConfigError": lambda: policy_waits(waiting_reason="CreateContainerError", waiting_message="no such path"),
     "ImagePull": lambda: policy_waits(waiting_reason="ImagePullBackOff", waiting_message="not found"),
     "InvalidImageName": lambda: policy_waits(waiting_reason="InvalidImageName", waiting_message="a b"),
+    "ContainerCreating": lambda: policy_waits(node="node-a").after(40).update("policy", events=()).settle(),
     "MountFailed": lambda: at_policy().update("policy", events=("FailedMount: no such volume",)).settle(),
     "PodsForbidden": lambda: at_policy().update("policy", events=("FailedCreate: exceeded quota",)).settle(),
     "StartTimeout": lambda: policy_waits(**NO_SECRET).after(1000).settle(),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 from boresight_operator.decision import DeleteJob, LookAtEvents
+from boresight_operator.views import PodView
 from builders_manifests import an_alignment_run
-from builders_operator import NOW, World, a_pod, a_run, running
+from builders_operator import NOW, World, a_pod, a_run, running, several_nodes
 
 
 def at_policy(**spec: object) -> World:
@@ -73,6 +74,75 @@ def test_the_status_says_what_it_waits_for_and_whether_time_is_limited(row: Row)
         assert world.job("policy").deleting
     else:
         assert (stage.state, stage.reason, stage.attempt) == ("Waiting", row.reason, 1)
+
+
+def stands_still(**fields: object) -> World:
+    """40 seconds after its pod was made, and nobody tells why there is no container."""
+    world = pod(node="node-a", **fields)(at_policy()).after(40)
+    return world.update("policy", events=()).settle()
+
+
+SILENT = [
+    {"waiting_reason": "ContainerCreating", "has_container_status": True},
+    {"waiting_reason": "PodInitializing", "has_container_status": True},
+    {},
+]
+
+
+@pytest.mark.parametrize("said", SILENT, ids=["creating", "initializing", "kubelet has not answered"])
+def test_a_node_that_gets_no_container_up_and_says_nothing_has_the_time_to_start(said: dict[str, object]) -> None:
+    world = stands_still(**said)
+    stage = world.stage("policy")
+    assert (stage.state, stage.reason, stage.job_uid) == ("Waiting", "ContainerCreating", world.job("policy").uid)
+    assert "pod-0 has been on node node-a" in (stage.message or "")
+    assert str(said.get("waiting_reason", "")) in (stage.message or "")
+    assert 899 <= (world.decide().requeue_after or 0) <= 902
+    world.after(890).settle()
+    assert world.stage("policy").state == "Waiting"
+    world.after(20).settle()
+    stage = world.stage("policy")
+    assert (stage.reason, stage.infrastructure_retries) == ("BackOff", 1)
+    assert (stage.history[-1].reason, stage.history[-1].node) == ("StartTimeout", "node-a")
+    assert "ContainerCreating" in (stage.history[-1].message or "")
+    assert world.job("policy").deleting
+
+
+def test_a_container_that_comes_up_late_runs_at_no_charge() -> None:
+    world = stands_still().after(800).runs("policy")
+    stage = world.stage("policy")
+    assert (stage.reason, stage.infrastructure_retries, stage.attempt) == ("Running", None, 1)
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [(), (a_pod(created=NOW),), (a_pod(created=NOW, node="node-a"), a_pod(1, created=NOW))],
+    ids=["no pod", "no node", "one without node"],
+)
+def test_without_a_place_for_every_pod_time_has_no_limit(pods: tuple[PodView, ...]) -> None:
+    """A Job controller or a scheduler that is down would fail the next attempt, too."""
+    world = a_run(tweak=several_nodes("policy", max(1, len(pods)))).done_until("policy").after(40)
+    world.update("policy", pods=pods, events=()).settle().after(50_000).settle()
+    stage = world.stage("policy")
+    assert (stage.state, stage.reason, stage.attempt) == ("Running", "Starting", 1)
+
+
+def test_another_pod_has_its_own_time_to_start() -> None:
+    world = stands_still().after(800)
+    world.update("policy", events=None, pods=(a_pod(node="node-b", created=world.now),)).settle()
+    assert (world.stage("policy").state, world.stage("policy").reason) == ("Running", "Starting")
+    world.after(32).update("policy", events=()).settle().after(800).settle()
+    assert (world.stage("policy").state, world.stage("policy").reason) == ("Waiting", "ContainerCreating")
+
+
+def test_a_process_that_does_not_know_the_events_looks_again_and_keeps_the_time() -> None:
+    world = stands_still().after(500)
+    since = world.stage("policy").since
+    world.update("policy", events=None)
+    assert world.decide().effects == (LookAtEvents(world.job("policy").uid),)
+    world.settle()
+    assert (world.stage("policy").reason, world.stage("policy").since) == ("ContainerCreating", since)
+    world.update("policy", events=("FailedMount: no such volume",)).settle()
+    assert world.stage("policy").reason == "MountFailed"
 
 
 def test_the_limit_is_the_runs_own() -> None:
@@ -194,8 +264,6 @@ def test_queued_seconds_are_the_time_between_wanting_and_running() -> None:
 
 
 def test_every_rank_must_run() -> None:
-    from builders_operator import several_nodes
-
     world = a_run(tweak=several_nodes("policy", 2)).done_until("policy")
     world.update("policy", pods=(running(0),)).settle()
     assert world.stage("policy").reason == "Starting"
