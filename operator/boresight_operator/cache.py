@@ -72,8 +72,10 @@ class Cache:
         self._scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._kinds = {resource.plural: _Kind() for resource in WATCHED}
         self._runs = {resource.plural for resource in RUNS}
-        self._children: dict[str, dict[str, None]] = {}
-        """Owner UID: its Jobs' or pods' UIDs, in the order of arrival."""
+        self._run_jobs: dict[str, dict[str, None]] = {}
+        """Run UID: UIDs of the Jobs that it controls, in the order of arrival."""
+        self._job_pods: dict[str, dict[str, None]] = {}
+        """Job UID: UIDs of the pods that it controls."""
         self._keys: dict[tuple[str, str], dict[str, None]] = {}
         """(namespace, key): UIDs of the runs that have it in their status."""
         self._job_keys: dict[tuple[str, str], dict[str, None]] = {}
@@ -152,6 +154,11 @@ class Cache:
         """The UIDs of all runs."""
         return (uid for resource in RUNS for uid in tuple(self._kinds[resource.plural].entries))
 
+    def gone(self) -> set[str]:
+        """The UIDs of runs that are gone, or never were, and of which Jobs or pods are left."""
+        left = self._run_jobs.keys() | self._run_pods.keys()
+        return left.difference(*(self._kinds[plural].entries for plural in self._runs))
+
     def jobs_of(self, run_uid: str) -> tuple[Object, ...]:
         """The Jobs whose controller is this run, and those that are gone while their pods still end.
 
@@ -159,13 +166,13 @@ class Cache:
         namespace could else speak for the runs of all others.
         """
         run = self._run_entry(run_uid)
-        jobs, pods = self._children.get(run_uid, ()), self._run_pods.get(run_uid, ())
+        jobs, pods = self._run_jobs.get(run_uid, ()), self._run_pods.get(run_uid, ())
         return self._decode(JOBS, self._beside(run, JOBS, jobs)) + self._orphaned(self._beside(run, PODS, pods))
 
     def pods_of(self, job_uid: str) -> tuple[Object, ...]:
         """The pods whose controller is this Job, in its namespace."""
         job = self._kinds[JOBS.plural].entries.get(job_uid)
-        return self._decode(PODS, self._beside(job, PODS, self._children.get(job_uid, ())))
+        return self._decode(PODS, self._beside(job, PODS, self._job_pods.get(job_uid, ())))
 
     def runs_with_key(self, namespace: str, key: str) -> frozenset[str]:
         """The runs that have a stage with this key in their status."""
@@ -250,11 +257,12 @@ class Cache:
 
     def _index(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> None:
         keys = {JOBS: self._job_keys, PODS: self._pod_keys}.get(resource, self._keys)
+        owned = {JOBS: self._run_jobs, PODS: self._job_pods}
         for entry, note in ((before, _drop), (after, _put)):
             if entry is None:
                 continue
-            if entry.owner is not None and resource.plural not in self._runs:
-                note(self._children, entry.owner, entry.uid)
+            if entry.owner is not None and resource in owned:
+                note(owned[resource], entry.owner, entry.uid)
             if entry.run is not None:
                 note(self._run_pods, entry.run, entry.uid)
             for key in entry.claims.by_key:
@@ -272,7 +280,7 @@ class Cache:
         return own.union(*(self.runs_with_key(namespace, key) for key in changed))
 
     def _owning(self, resource: Resource, entry: _Entry) -> set[str]:
-        """The run that an object is (a part of), if it is known."""
+        """The run that an object is (a part of), also of one that is gone."""
         if resource.plural in self._runs:
             return {entry.uid}
         owner = entry.owner
@@ -280,7 +288,7 @@ class Cache:
             job = self._kinds[JOBS.plural].entries.get(owner or "")
             owner = job.owner if job else entry.run
         run = self._run_entry(owner)
-        return {run.uid} if run is not None and run.namespace == entry.namespace else set()
+        return {owner} if owner is not None and (run is None or run.namespace == entry.namespace) else set()
 
 
 class Listing:

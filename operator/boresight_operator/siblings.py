@@ -113,8 +113,8 @@ class Siblings:
     def of(self, uid: str) -> Standing | None:
         """A run's standing; None if neither it nor a live Job of it is known."""
         standing = self._reserved.get(uid) or self._known.get(uid) or self._read(uid)
-        if standing is not None and standing.store is not None and uid not in self._reserved:
-            self._known[uid] = standing  # of what is left of a run that is gone nobody tells :meth:`changed`
+        if standing is not None and uid not in self._reserved:
+            self._known[uid] = standing
         return standing
 
     def all(self) -> Iterator[tuple[str, Standing]]:
@@ -169,11 +169,10 @@ class Siblings:
         self._wake_those_at_limits(before, after)
 
     def _wake_those_at_limits(self, before: Standing, after: Standing | None) -> None:
-        """``after`` without a store is what is left of a run that is gone: :meth:`usage` does not count it."""
         limits = self._settings_of(before.namespace).limits
         if limits.max_runs is None and limits.max_devices is None:
             return
-        if after is None or after.store is None or before.devices > after.devices or (before.live and not after.live):
+        if after is None or before.devices > after.devices or (before.live and not after.live):
             for uid, standing in self.all():
                 if standing.waits_for_limit and standing.namespace == before.namespace:
                     self._wake(uid)
@@ -199,10 +198,16 @@ class Siblings:
         return {*self._cache.runs_with_key(namespace, key), *reserving, *map(controller, jobs)}
 
     def usage(self, run: RunView, settings: NamespaceSettings) -> Usage:
-        """What the namespace's other runs use; not counted where no limit asks for it."""
+        """What the namespace's other runs use, and those that are gone and whose Jobs still end; not counted where no
+        limit asks for it."""
         if settings.limits.max_runs is None and settings.limits.max_devices is None:
             return Usage()
-        others = [s for uid, s in self.all() if s.live and s.namespace == run.namespace and uid != run.uid]
+        left = ((uid, self.of(uid)) for uid in self._cache.gone())
+        others = [
+            standing
+            for uid, standing in (*self.all(), *left)
+            if standing is not None and standing.live and standing.namespace == run.namespace and uid != run.uid
+        ]
         return Usage(len(others), sum(standing.devices for standing in others))
 
     def _read(self, uid: str) -> Standing | None:

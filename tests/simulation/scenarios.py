@@ -185,7 +185,7 @@ async def infrastructure_fails(told: Told) -> None:
 
 @scenario
 async def no_container(told: Told) -> None:
-    """A node that never gets the container up, and says nothing: the time to start is over once, and the next one works."""
+    """A node that never gets the container up, and says nothing: its time is over once, and the next attempt works."""
     fails(told, {("feedback-model", 1): Behaviour(waiting="ContainerCreating")})
     told.user.apply(an_alignment_run(timeouts={"startSeconds": 300}), "first")
     await told.state("first", "feedback-model", "Waiting")

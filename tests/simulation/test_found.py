@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from boresight_operator import api
+from boresight_operator.settings import Limits
 from builders_manifests import an_alignment_run
 from simulation.history import Story, Told, tell
 from simulation.process import Call
@@ -131,6 +132,23 @@ async def one_of_two_makes_a_lost_artifact_again(told: Told) -> None:
     for name in ("one", "two"):
         await told.end_of(name, "True")
     assert Counter(made for _, made, _ in told.world.store.published)[key] == 2
+
+
+def test_the_devices_of_a_run_that_was_deleted_are_in_use_until_its_pods_have_ended() -> None:
+    async def story(told: Told) -> None:
+        told.world.behave = lambda pod: Behaviour(seconds=600, ignores_sigterm=True)
+        told.user.apply(with_beta("0.1"), "one")
+        await told.works("one", "feedback-model")
+        pod = told.running("one", "feedback-model")[0]
+        told.user.apply(an_alignment_run(seed=7), "two")
+        await told.until(lambda: told.stage("two", "feedback-model").get("reason") == "NamespaceLimit", "two waits")
+        told.user.delete("one")
+        await told.until(lambda: bool(told.user.jobs("two", "feedback-model")), "two goes on")
+        assert uid_of(pod) not in told.world.registry.by_uid
+        await told.end_of("two", "True")
+        await told.end()
+
+    tell(story, limits=Limits(max_devices=1))
 
 
 @pytest.mark.parametrize("story", FOUND, ids=lambda story: story.__name__)

@@ -1,8 +1,8 @@
 """Why an attempt whose Job exists does not run: the waiting table.
 
 Waiting for a place has no limit. What waiting does not cure by itself (a missing Secret, an image that cannot be
-pulled, a mount, pods that are not admitted) has ``timeouts.startSeconds``, and is a fault of the infrastructure then. So
-has a node that does not get a container up and tells nobody why.
+pulled, a mount, pods that are not admitted) has ``timeouts.startSeconds``, and is a fault of the infrastructure then.
+So has a node that does not get a container up and tells nobody why.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LOOK_AFTER_SECONDS = 30
 missing. Sooner it would be a status write for every pod that comes up."""
 
 CREATING = "ContainerCreating"
-"""Every pod has its node, and on one of them there is no container and no word why: a pull that takes long, a network or
-a runtime that hangs, a node that has just died."""
+"""Every pod has its node, and on one of them there is no container and no word why: a pull that takes long, a network
+or a runtime that hangs, a node that has just died."""
 UNLIMITED = frozenset({"Unschedulable", "QuotaPending"})
 LIMITED = frozenset({"SecretMissing", "ConfigError", "ImagePull", "MountFailed", "PodsForbidden", CREATING})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from boresight_operator.cache import Cache
 from boresight_operator.observe import run_view
 from boresight_operator.settings import Limits, NamespaceSettings
 from boresight_operator.siblings import Siblings, Store
-from boresight_operator.views import Claim
+from boresight_operator.views import Claim, Usage
 from builders_manifests import an_alignment_run
 
 KEY = "ab" * 32
@@ -54,14 +53,6 @@ class Namespace:
     def job(
         self, run: str, *conditions: str, devices: str = "4", namespace: str = "team", store: Store = STORE
     ) -> None:
-        self._store(run, conditions, devices, namespace, store)
-        self.siblings.changed(f"uid-{run}")
-
-    def end(self, run: str) -> None:
-        """Of a run that is gone: nobody is told that it is another one now."""
-        self._store(run, ("Complete",), "4", "team")
-
-    def _store(self, run: str, conditions: Sequence[str], devices: str, namespace: str, store: Store = STORE) -> None:
         self.version += 1
         metadata = {
             "name": f"job-of-{run}",
@@ -78,6 +69,7 @@ class Namespace:
         }
         held = [{"type": condition, "status": "True"} for condition in conditions]
         self.cache.observe(JOBS, "MODIFIED", {"metadata": metadata, "spec": {}, "status": {"conditions": held}})
+        self.siblings.changed(f"uid-{run}")
 
     def rivals(self, me: Any) -> list[tuple[str, Claim]]:
         found = self.siblings.rivals(me, STORE, [KEY]).get(KEY, ())
@@ -153,7 +145,7 @@ def test_the_job_of_a_run_that_is_gone_claims_until_it_has_ended() -> None:
     me = namespace.run("me")
     namespace.job("other")
     assert namespace.rivals(me) == [("other", Claim.LIVE)]
-    namespace.end("other")
+    namespace.job("other", "Complete")
     assert namespace.rivals(me) == []
 
 
@@ -244,15 +236,25 @@ def test_those_at_a_limit_are_woken_when_less_is_used() -> None:
     assert namespace.woken == ["uid-me"]
 
 
-def test_those_at_a_limit_are_woken_when_a_run_goes_whose_jobs_still_end() -> None:
-    namespace = Namespace(limits=Limits(max_runs=1))
+def test_what_still_ends_of_a_run_that_is_gone_counts_and_those_at_a_limit_are_woken_when_it_has() -> None:
+    namespace = Namespace(limits=Limits(max_devices=16))
     me = namespace.run("me", state="Waiting", reason="NamespaceLimit")
     other = namespace.run("other", state="Running", attempt=1)
-    namespace.job("other")
-    assert namespace.siblings.usage(me, namespace.settings).runs == 1
+    namespace.job("other", devices="16")
+    assert namespace.siblings.usage(me, namespace.settings) == Usage(1, 16)
     namespace.woken.clear()
     deleted = {"name": "other", "namespace": "team", "uid": other.uid, "resourceVersion": "99"}
     namespace.cache.observe(ALIGNMENT_RUNS, "DELETED", {"metadata": deleted})
     namespace.siblings.changed(other.uid)
+    assert namespace.woken == []
+    assert namespace.siblings.usage(me, namespace.settings) == Usage(1, 16)
+    namespace.job("other", "Complete", devices="16")
     assert namespace.woken == ["uid-me"]
-    assert namespace.siblings.usage(me, namespace.settings).runs == 0
+    assert namespace.siblings.usage(me, namespace.settings) == Usage()
+
+
+def test_what_is_left_of_a_run_in_another_namespace_uses_nothing_here() -> None:
+    namespace = Namespace(limits=Limits(max_devices=16))
+    me = namespace.run("me", state="Running", attempt=1)
+    namespace.job("stranger", devices="16", namespace="elsewhere")
+    assert namespace.siblings.usage(me, namespace.settings) == Usage()

@@ -192,6 +192,7 @@ def test_what_no_decision_depends_on_wakes_nobody_and_is_kept() -> None:
 def test_pods_find_their_run_also_when_they_come_before_their_job() -> None:
     cache = Cache()
     assert cache.observe(PODS, "ADDED", a_pod("p", 5, "j")) == set()
+    assert cache.gone() == set()
     cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("r", 4))
     assert cache.observe(JOBS, "ADDED", a_job("j", 3, "r")) == {"r"}
     assert [pod["metadata"]["uid"] for pod in cache.pods_of("j")] == ["p"]
@@ -213,6 +214,32 @@ def test_an_owner_in_another_namespace_is_none() -> None:
     assert cache.observe(PODS, "ADDED", an_object("o", "o", 5, "gone", status={}, **labelled)) == set()
     assert [job["metadata"]["uid"] for job in cache.jobs_of("r")] == ["j"]
     assert cache.pods_of("j") == ()
+
+
+def test_a_pod_that_names_a_run_for_its_controller_is_none_of_its_jobs() -> None:
+    """Whoever may make a pod may name any owner in it, also one in another namespace."""
+    cache = Cache()
+    cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("r", 1))
+    cache.observe(JOBS, "ADDED", a_job("j", 2, "r"))
+    cache.observe(PODS, "ADDED", an_object("p", "p", 3, "r", status={}, metadata={"namespace": "other"}))
+    cache.observe(JOBS, "ADDED", an_object("k", "k", 4, "j", status={}, metadata={"namespace": "other"}))
+    assert [job["metadata"]["uid"] for job in cache.jobs_of("r")] == ["j"]
+    assert cache.pods_of("j") == ()
+
+
+def test_what_is_left_of_a_run_that_is_gone_is_news_for_it_until_all_is_gone() -> None:
+    cache = Cache()
+    cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("r", 1))
+    cache.observe(JOBS, "ADDED", a_job("j", 2, "r"))
+    labelled = {"metadata": {"labels": {"boresight.dev/run-uid": "r"}}}
+    cache.observe(PODS, "ADDED", an_object("p", "p", 3, "j", status={}, **labelled))
+    assert cache.gone() == set()
+    cache.observe(ALIGNMENT_RUNS, "DELETED", a_run("r", 4))
+    assert cache.gone() == {"r"}
+    assert cache.observe(JOBS, "DELETED", a_job("j", 5, "r")) == {"r"}
+    assert cache.gone() == {"r"}
+    assert cache.observe(PODS, "DELETED", an_object("p", "p", 6, "j", status={}, **labelled)) == {"r"}
+    assert cache.gone() == set()
 
 
 def test_a_claim_on_a_key_wakes_the_other_runs_that_have_it() -> None:
@@ -239,10 +266,10 @@ def test_a_run_that_is_being_deleted_gives_up_its_claims() -> None:
 def test_the_end_of_a_job_wakes_those_who_wait_for_its_key_though_its_run_is_gone() -> None:
     cache = Cache()
     cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("waits", 2, (K1, "Waiting")))
-    assert cache.observe(JOBS, "ADDED", a_job("j", 3, "gone", key=K1)) == {"waits"}
+    assert cache.observe(JOBS, "ADDED", a_job("j", 3, "gone", key=K1)) == {"gone", "waits"}
     assert [job["metadata"]["uid"] for job in cache.jobs_with_key("ns", K1)] == ["j"]
-    assert cache.observe(JOBS, "MODIFIED", a_job("j", 4, "gone", key=K1, ended=True)) == {"waits"}
-    assert cache.observe(JOBS, "DELETED", a_job("j", 5, "gone", key=K1, ended=True)) == {"waits"}
+    assert cache.observe(JOBS, "MODIFIED", a_job("j", 4, "gone", key=K1, ended=True)) == {"gone", "waits"}
+    assert cache.observe(JOBS, "DELETED", a_job("j", 5, "gone", key=K1, ended=True)) == {"gone", "waits"}
 
 
 def test_a_status_of_rubbish_claims_nothing() -> None:
