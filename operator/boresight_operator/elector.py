@@ -21,7 +21,7 @@ from random import Random
 from typing import Any
 
 from .api import LEASES, Object, Transport
-from .errors import AlreadyExists, ApiError, Conflict, LeaseOver, NotFound
+from .errors import AlreadyExists, ApiError, Conflict, Forbidden, LeaseOver, NotFound
 from .exchange import Exchange, Metric, Request
 from .plain import mapping, number, text
 from .server_clock import ServerClock
@@ -78,7 +78,9 @@ class Elector:
         self._renewed: float | None = None
         """Loop time before the last successful renewal was sent; None while this is a standby."""
         self._unanswered: dict[str, float] = {}
-        """renewTime of each writing since then that got no answer, and the loop time before it was sent."""
+        """renewTime of each writing of late that is not known to have renewed, and the loop time before it was sent."""
+        self._told = ""
+        """The trouble that was logged last, while it lasts: a standby meets the same one four times a second."""
 
     @property
     def leading(self) -> bool:
@@ -154,10 +156,24 @@ class Elector:
         except (AlreadyExists, Conflict):
             return  # another process was quicker
         except ApiError as error:
-            logger.warning("Lease %s: %s", self._settings.lease_name, error)
+            self._tell(error)
+        else:
+            self._told = ""
         if self.leading:
             logger.info("leading, by Lease %s", self._settings.lease_name)
             self._elected.set()
+
+    def _tell(self, error: ApiError) -> None:
+        """Log what keeps a standby from its work, once."""
+        lease, said = f"{self._settings.lease_namespace}/{self._settings.lease_name}", str(error)
+        if said == self._told:
+            return
+        self._told = said
+        if isinstance(error, Forbidden):
+            advice = "this process can never lead; its Role must allow get, create and update of leases"
+            logger.error("Lease %s: %s: %s", lease, advice, error)
+        else:
+            logger.warning("Lease %s: %s", lease, error)
 
     async def _renew(self) -> None:
         """One try. Without an answer the next one is made: it succeeds, or it finds out by a conflict what happened."""
@@ -214,7 +230,10 @@ class Elector:
                 "leaseTransitions": number(before.get("leaseTransitions")) + (changes and bool(holder) and bool(lease)),
             },
         }
-        self._unanswered.setdefault(now, asyncio.get_running_loop().time())
+        sent = asyncio.get_running_loop().time()
+        useful = sent - settings.renew_seconds  # what was sent before that gives no time to write in
+        self._unanswered = {time: at for time, at in self._unanswered.items() if at > useful}
+        self._unanswered.setdefault(now, sent)
         if lease:
             self._note(await self._send("update", "PUT", settings.lease_name, body))
         else:

@@ -298,6 +298,74 @@ def test_a_lease_that_our_own_name_holds_at_the_start_is_somebody_elses() -> Non
     run(main())
 
 
+def refused(code: int, reason: str, message: str) -> Callable[[Leases], None]:
+    """The server refuses every writing of the Lease."""
+
+    def refuse(server: Leases) -> None:
+        answer = server.answer
+        no = failure(code, reason, message)
+        server.answer = lambda method, path, body: answer(method, path, body) if method == "GET" else no  # type: ignore[method-assign]
+
+    return refuse
+
+
+FORBIDDEN = refused(403, "Forbidden", 'User "system:serviceaccount:x:y" cannot update resource "leases"')
+BROKEN = refused(503, "ServiceUnavailable", "etcdserver: no leader")
+
+
+@pytest.mark.parametrize(
+    ("refuse", "level", "said"),
+    [
+        (
+            FORBIDDEN,
+            "ERROR",
+            "Lease system/boresight-operator: this process can never lead; its Role must allow get, cr",
+        ),
+        (BROKEN, "WARNING", "etcdserver: no leader"),
+    ],
+    ids=["forbidden", "broken"],
+)
+def test_a_standby_whose_writes_are_refused_says_so_once_and_remembers_only_the_last_seconds(
+    refuse: Callable[[Leases], None], level: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        server = Leases()
+        refuse(server)
+        candidate = a_candidate(server, "first")
+        task = asyncio.create_task(candidate.run())
+        await asyncio.sleep(600)
+        assert not candidate.leading
+        assert len(server.log) > 1000
+        assert len(candidate._unanswered) <= 6 / 0.25
+        (record,) = caplog.records
+        assert record.levelname == level
+        assert said in record.getMessage()
+        del server.answer  # the right is granted, the server is well again
+        await leads_within(candidate, 1)
+        task.cancel()
+
+    run(main())
+
+
+def test_trouble_that_comes_back_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        server = Leases()
+        leader, standby = a_candidate(server, "leader"), a_candidate(server, "standby", lambda: fates["standby"])
+        fates = {"standby": "cut"}
+        tasks = [asyncio.create_task(candidate.run()) for candidate in (leader, standby)]
+        for fate in ("cut", "", "cut", ""):
+            fates["standby"] = fate
+            await asyncio.sleep(20)
+        assert [record.getMessage() for record in caplog.records if "refused" in record.getMessage()] == [
+            "Lease system/boresight-operator: 0 NoAnswer: GET "
+            "/apis/coordination.k8s.io/v1/namespaces/system/leases/boresight-operator: refused"
+        ] * 2
+        for task in tasks:
+            task.cancel()
+
+    run(main())
+
+
 def test_without_election_it_leads_at_once_and_asks_nobody() -> None:
     async def main() -> None:
         server = Leases()
