@@ -11,7 +11,7 @@ from boresight_operator import api
 from boresight_operator.api import Object
 from builders_manifests import KEY, a_synthesis, an_alignment_run, an_eval_run
 
-from .history import Story, Told, shown
+from .history import Story, Told, condition_of, shown
 from .registry import controller_of, uid_of
 from .workload import Behaviour, digest_of
 from .world import STORAGE
@@ -194,6 +194,30 @@ async def no_container(told: Told) -> None:
     stage = told.stage("first", "feedback-model")
     assert [entry["reason"] for entry in stage["history"]] == ["StartTimeout", "Succeeded"]
     assert stage["infrastructureRetries"] == 1
+    await told.end()
+
+
+@scenario
+async def network_policy_refused(told: Told) -> None:
+    """Nobody takes the run's NetworkPolicy: it says so to its user, and goes on by itself once that is mended."""
+    answer, refused = told.world.api.answer, [True]
+
+    def refuse(actor: str, method: str, path: str, *rest: Any) -> Any:
+        if "/networkpolicies/" in path and refused:
+            return told.world.api.failed(422, "Invalid", "spec.ingress[1].from[0].podSelector: Invalid value")
+        return answer(actor, method, path, *rest)
+
+    told.world.api.answer = refuse  # type: ignore[method-assign]
+    told.user.apply(an_alignment_run(), "first")
+    stalled = lambda: condition_of(told.user.find("first"), "Stalled")  # noqa: E731
+    await told.until(lambda: stalled().get("reason") == "ObjectInvalid", "first is Stalled")
+    assert "NetworkPolicy" in stalled()["message"]
+    await asyncio.sleep(3600)
+    assert stalled()["status"] == "True"
+    assert not told.user.jobs("first")
+    refused.clear()
+    await told.end_of("first", "True")
+    assert told.stage("first", "prepare")["attempt"] == 1
     await told.end()
 
 

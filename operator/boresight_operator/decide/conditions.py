@@ -20,6 +20,14 @@ TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionSta
 RECONCILING_SECONDS = 180
 """How long waiting for a place counts as reconciling."""
 
+_ADVICE = {
+    "NameConflict": "delete or rename the object that has this name and is not this run's",
+    "ObjectInvalid": (
+        "the operator's settings (for a NetworkPolicy, ingressFrom) or an admission webhook make it so: mend them; "
+        "it is offered again by itself"
+    ),
+}
+"""What is to be done about an object that waiting alone will not get taken."""
 Found = tuple[ConditionStatus, str, str | None]
 """Status, reason, message."""
 
@@ -91,10 +99,10 @@ def _stalled(draft: Draft, problems: Sequence[Problem]) -> Found:
     failed = _failed(draft)
     if failed is not None:
         return TRUE, failed.reason or "Failed", _cause(draft, failed)
-    conflict = next((s for s in draft.stages.values() if s.reason == "NameConflict"), None)
-    if conflict is not None:
-        advice = "delete or rename the object that has this name and is not this run's"
-        return TRUE, "NameConflict", f"{conflict.message}; {advice}"
+    for stage in draft.stages.values():
+        reason = stage.reason or ""
+        if stage.state is State.WAITING and reason in _ADVICE:
+            return TRUE, reason, f"{stage.message}; {_ADVICE[reason]}"
     return FALSE, "NotStalled", None
 
 

@@ -243,7 +243,8 @@ def _attempt(draft: Draft, stage: StageStatus) -> StartAttempt | None:
 def refused(draft: Draft) -> None:
     """An attempt whose objects are not taken waits, and says for what.
 
-    One of its own that the API server will never take fails it: waiting would hold its key for ever.
+    One of its own that the API server will never take fails it: waiting would hold its key for ever. One that no edit
+    of the run can mend is offered again until somebody has mended what makes it so; the run is Stalled until then.
     """
     for stage in tuple(draft.stages.values()):
         if not under_way(stage) or stage.job_uid is not None or stage.attempt is None:

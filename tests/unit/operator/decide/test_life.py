@@ -330,6 +330,45 @@ def test_what_will_never_be_taken_fails_at_once_and_an_edit_with_retry_goes_on()
     assert world.settle().stage(PREPARE).attempt == 2
 
 
+def a_policy(reason: str, message: str = "spec.ingress[1].from[0]: Invalid value") -> Refusal:
+    return Refusal("first-network-1234abcd", "NetworkPolicy", reason, message, NOW)
+
+
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "ConfigMap"])
+def test_an_object_that_no_edit_of_the_run_can_mend_stalls_it_until_it_is_taken(kind: str) -> None:
+    """A NetworkPolicy is made of the operator's settings: the next attempt would not fare better, the run is not at
+    fault, and once the settings are mended nobody need touch it."""
+    world = a_run()
+    world.status = world.decide().status
+    name = attempt_name("first", world.uid, PREPARE, None, 1, Part.WORK)
+    world.refusals = (dataclasses.replace(a_policy("Invalid"), kind=kind, name=name),)
+    for _ in range(3):
+        decision = world.after(3000).decide()
+        world.status = decision.status
+        assert [e.attempt for e in decision.effects if isinstance(e, StartAttempt)] == [1]
+        assert (decision.requeue_after or 0) <= 301
+    stage, stalled = world.stage(PREPARE), world.condition("Stalled")
+    assert (stage.state, stage.reason, stage.infrastructure_retries) == ("Waiting", "ObjectInvalid", None)
+    assert (stalled.status, stalled.reason) == ("True", "ObjectInvalid")
+    assert f"{kind} {name}: spec.ingress[1].from[0]: Invalid value" in stalled.message
+    assert "ingressFrom" in stalled.message
+    world.refusals = ()
+    world.settle()
+    assert (world.stage(PREPARE).state, world.condition("Stalled").status) == ("Running", "False")
+
+
+def test_a_network_policy_that_is_forbidden_is_a_fault_of_the_infrastructure_in_time() -> None:
+    world = a_run()
+    world.refusals = (a_policy("Forbidden", 'cannot patch resource "networkpolicies"'),)
+    world._create = lambda start: None  # type: ignore[method-assign]
+    for _ in range(40):
+        world.status = world.decide().status
+        world.after(901)
+    stalled = world.condition("Stalled")
+    assert (stalled.status, stalled.reason) == ("True", "StartTimeout")
+    assert "NetworkPolicy first-network-1234abcd: cannot patch" in stalled.message
+
+
 # -- retention -------------------------------------------------------------------------------------------------------
 
 

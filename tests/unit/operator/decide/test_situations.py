@@ -126,10 +126,10 @@ def policy_fails(kind: FailureClass, message: str, times: int = 1, step: int | N
     return world
 
 
-def refused(reason: str, message: str) -> World:
+def refused(reason: str, message: str, kind: str = "Job") -> World:
     world = a_run()
     name = attempt_name("first", world.uid, "prepare", None, 1, Part.WORK)
-    world.refusals = (Refusal(name, "Job", reason, message, NOW),)
+    world.refusals = (Refusal(name, kind, reason, message, NOW),)
     world._create = lambda start: None  # type: ignore[method-assign]
     for _ in range(3):
         world.step()
@@ -283,6 +283,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "NameConflict": lambda: refused("NameConflict", "a Job of somebody else has this name"),
     "NamespaceTerminating": lambda: refused("NamespaceTerminating", "namespace default is being terminated"),
     "ObjectInvalid": lambda: refused("Invalid", "spec.template.labels: Invalid value"),
+    "SharedObjectInvalid": lambda: refused("Invalid", "spec.ingress: Invalid value", "NetworkPolicy"),
     "ObjectRefused": lambda: refused("Forbidden", "violates PodSecurity restricted"),
     "ParameterEdited": lambda: policy_runs().edit(policy={"dpo": {"beta": "0.3"}}).settle(),
     "SourceEdited": lambda: policy_runs().edit(model={"uri": "hf://other/model"}).settle(),
