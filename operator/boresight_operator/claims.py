@@ -38,7 +38,7 @@ def stage_claim(stage: Mapping[str, Any]) -> Claim | None:
 
 def run_claims(run: Object) -> Claims:
     """Of a run: the claim of each stage with a key, where its artifact is or will be, and whether the run ends."""
-    common = (bool(mapping(run, "metadata").get("deletionTimestamp")), text(run, "spec", "storage", "uri"))
+    common = (bool(mapping(run, "metadata").get("deletionTimestamp")), mapping(run, "spec", "storage"))
     return Claims(
         {
             key: repr((*common, stage_claim(stage), text(stage, "artifact", "uri"), text(stage, "artifact", "digest")))

@@ -20,7 +20,7 @@ from .memory import Memory
 from .plain import condition, epoch, mapping, mappings, number, text, texts
 from .planning import Planner
 from .settings import Settings
-from .siblings import Siblings, store_of
+from .siblings import Siblings, stores_of
 from .views import ContainerEnd, JobView, Observation, Part, PodView, RunView
 
 CONTAINER = "stage"
@@ -75,7 +75,7 @@ class Observer:
             pins=planned.pins,
             problems=planned.problems,
             jobs=jobs,
-            rivals=self._siblings.rivals(run, store_of(run.document, settings), keys),
+            rivals=self._siblings.rivals(run, stores_of(run.document, settings), keys),
             refusals=tuple(self._memory.of(run.uid).refusals.values()),
             usage=self._siblings.usage(run, settings),
             pins_lost=planned.pins_lost,

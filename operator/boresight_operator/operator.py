@@ -244,7 +244,7 @@ class Operator:
             self._siblings.changed(uid)
             # Before the first lists the server's time, and so what a run will ask for, is not known.
             standing = self._siblings.of(uid) if self._cache.synced else None
-            self._queue.add(uid, new=standing is not None and standing.store is not None and not standing.stages)
+            self._queue.add(uid, new=standing is not None and bool(standing.stores) and not standing.stages)
 
     def _seen(self, resource: Resource, obj: Object, run_uid: str) -> None:
         """An answer to a write for a run that is being reconciled: that run goes another round by itself."""

@@ -44,8 +44,8 @@ class Standing:
     namespace: str
     name: str
     created: float = 0.0
-    store: Store | None = None
-    """None: a run of which nothing is left but Jobs that end."""
+    stores: tuple[Store, ...] = ()
+    """Its own, then those that it reads from; none of a run of which nothing is left but Jobs that end."""
     claims: Mapping[str, Claim] = field(default_factory=dict)
     """By key."""
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -67,26 +67,30 @@ class Standing:
     shows_progress: bool = False
     """Whether its status has progress in it."""
 
-    def claim_on(self, key: str, store: Store) -> Claim | None:
-        """What it has to do with ``key`` in ``store``."""
-        claim = self.claims.get(key)
-        if self.store == store and (claim is not Claim.DONE or self._made_in(store, key)):
+    def claim_on(self, key: str, stores: Sequence[Store]) -> Claim | None:
+        """What it has to do with ``key``, for a run whose own store is the first of ``stores`` and that reads all."""
+        claim, own = self.claims.get(key), stores[0]
+        if self.stores[:1] == (own,) and (claim is not Claim.DONE or self._place_of(key) in stores):
             return claim
         working = self.job_stores.get(key, frozenset())
-        return Claim.LIVE if names.store_digest(*store) in working or "" in working else None
+        return Claim.LIVE if names.store_digest(*own) in working or "" in working else None
 
-    def _made_in(self, store: Store, key: str) -> bool:
-        """False just after an edit of the store (what the status calls done lies in the one before), and of a status
-        that was edited by hand."""
-        return self.artifacts.get(key, ("", ""))[0].startswith(f"{store[0]}/")
+    def _place_of(self, key: str) -> Store | None:
+        """The store that has the artifact. None just after an edit of the storage (what the status calls done lies in
+        the one before), and of a status that was edited by hand."""
+        uri = self.artifacts.get(key, ("", ""))[0]
+        return next((store for store in self.stores if uri.startswith(f"{store[0]}/artifacts/")), None)
 
 
-def store_of(found: Object, settings: NamespaceSettings) -> Store:
-    """The store of a run: its own, else the namespace's."""
-    if uri := text(found, "spec", "storage", "uri"):
-        return uri.rstrip("/"), text(found, "spec", "storage", "endpoint")
-    default = settings.storage
-    return (default.uri.rstrip("/"), default.endpoint or "") if default is not None else ("", "")
+def stores_of(found: Object, settings: NamespaceSettings) -> tuple[Store, ...]:
+    """The run's store (its own, else the namespace's), then those that it reads from."""
+    storage = mapping(found, "spec", "storage")
+    if not text(storage, "uri"):
+        default = settings.storage
+        storage = default.model_dump(mode="json", by_alias=True) if default is not None else {}
+    return tuple(
+        (text(store, "uri").rstrip("/"), text(store, "endpoint")) for store in (storage, *mappings(storage, "readFrom"))
+    )
 
 
 class Siblings:
@@ -177,17 +181,17 @@ class Siblings:
                 if standing.waits_for_limit and standing.namespace == before.namespace:
                     self._wake(uid)
 
-    def rivals(self, run: RunView, store: Store, keys: Iterable[str]) -> dict[str, tuple[Rival, ...]]:
-        """Other runs of the same namespace and store that have one of ``keys``, oldest first."""
-        found = {key: tuple(sorted(self._rivals(run, store, key), key=_age)) for key in keys}
+    def rivals(self, run: RunView, stores: Sequence[Store], keys: Iterable[str]) -> dict[str, tuple[Rival, ...]]:
+        """Other runs of the same namespace and store that have one of ``keys``, oldest first. ``stores``: the run's."""
+        found = {key: tuple(sorted(self._rivals(run, stores, key), key=_age)) for key in keys}
         return {key: rivals for key, rivals in found.items() if rivals}
 
-    def _rivals(self, run: RunView, store: Store, key: str) -> Iterator[Rival]:
+    def _rivals(self, run: RunView, stores: Sequence[Store], key: str) -> Iterator[Rival]:
         for uid in self._with_key(run.namespace, key) - {run.uid}:
             standing = self.of(uid)
             if standing is None or standing.namespace != run.namespace:
                 continue
-            if claim := standing.claim_on(key, store):
+            if claim := standing.claim_on(key, stores):
                 artifact = _artifact(standing, key) if claim is Claim.DONE else None
                 yield Rival(standing.kind, standing.name, uid, standing.created, claim, artifact)
 
@@ -241,7 +245,7 @@ class Siblings:
             namespace=namespace,
             name=text(found, "metadata", "name"),
             created=epoch(text(found, "metadata", "creationTimestamp")) or 0.0,
-            store=store_of(found, self._settings_of(namespace)),
+            stores=stores_of(found, self._settings_of(namespace)),
             claims={**asked, **_job_claims(jobs), **done},
             artifacts={
                 text(stage, "key"): (text(stage, "artifact", "uri"), text(stage, "artifact", "digest"))

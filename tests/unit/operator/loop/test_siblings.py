@@ -11,7 +11,7 @@ from boresight_operator.api import ALIGNMENT_RUNS, JOBS
 from boresight_operator.cache import Cache
 from boresight_operator.observe import run_view
 from boresight_operator.settings import Limits, NamespaceSettings
-from boresight_operator.siblings import Siblings, Store
+from boresight_operator.siblings import Siblings, Store, stores_of
 from boresight_operator.views import Claim, Usage
 from builders_manifests import an_alignment_run
 
@@ -71,8 +71,8 @@ class Namespace:
         self.cache.observe(JOBS, "MODIFIED", {"metadata": metadata, "spec": {}, "status": {"conditions": held}})
         self.siblings.changed(f"uid-{run}")
 
-    def rivals(self, me: Any) -> list[tuple[str, Claim]]:
-        found = self.siblings.rivals(me, STORE, [KEY]).get(KEY, ())
+    def rivals(self, me: Any, *read_from: Store) -> list[tuple[str, Claim]]:
+        found = self.siblings.rivals(me, (STORE, *read_from), [KEY]).get(KEY, ())
         return [(rival.name, rival.claim) for rival in found]
 
 
@@ -185,7 +185,7 @@ def test_an_artifact_that_cannot_be_read_is_none() -> None:
     namespace = Namespace()
     me = namespace.run("me")
     namespace.run("other", state="Succeeded", artifact={"uri": ARTIFACT["uri"], "digest": "no digest"})
-    (rival,) = namespace.siblings.rivals(me, STORE, [KEY])[KEY]
+    (rival,) = namespace.siblings.rivals(me, [STORE], [KEY])[KEY]
     assert (rival.claim, rival.artifact) == (Claim.DONE, None)
 
 
@@ -194,6 +194,34 @@ def test_what_was_done_in_the_store_before_is_not_done_in_the_one_that_the_spec_
     me = namespace.run("me")
     namespace.run("other", state="Succeeded", artifact={**ARTIFACT, "uri": f"s3://before/artifacts/{KEY}"})
     assert namespace.rivals(me) == []
+
+
+SHARED: Store = ("s3://shared", "https://minio:9000")
+
+
+@pytest.mark.parametrize(
+    ("mine", "claims"),
+    [((SHARED,), [("other", Claim.DONE)]), ((), []), ((("s3://shared", ""),), [])],
+    ids=["read by both", "not read by me", "at another endpoint"],
+)
+def test_what_lies_in_a_store_that_both_read_from_is_done(mine: tuple[Store, ...], claims: list[Any]) -> None:
+    namespace = Namespace()
+    me = namespace.run("me")
+    read_from = [{"uri": "s3://shared/", "endpoint": "https://minio:9000"}]
+    spec = {"storage": {"uri": "s3://store", "readFrom": read_from}}
+    made = {**ARTIFACT, "uri": f"s3://shared/artifacts/{KEY}"}
+    namespace.run("other", spec=spec, state="Cached", artifact=made)
+    assert namespace.rivals(me, *mine) == claims
+    found = namespace.siblings.rivals(me, (STORE, *mine), [KEY]).get(KEY, ())
+    assert [rival.artifact.uri for rival in found if rival.artifact] == [made["uri"]] * len(claims)
+
+
+def test_the_namespaces_store_and_what_it_reads_from_are_those_of_a_run_that_names_none() -> None:
+    storage = {"uri": "s3://team/", "readFrom": [{"uri": "s3://shared", "endpoint": "https://minio:9000"}]}
+    settings = NamespaceSettings(storage=storage)
+    assert stores_of({"spec": {}}, settings) == (("s3://team", ""), SHARED)
+    assert stores_of({"spec": {"storage": {"uri": "s3://own"}}}, settings) == (("s3://own", ""),)
+    assert stores_of({"spec": {}}, NamespaceSettings()) == (("", ""),)
 
 
 def test_a_job_works_in_the_store_that_it_was_made_for_whatever_its_run_says_now() -> None:
