@@ -81,10 +81,15 @@ async def _watch(operator: Operator, settings: Settings, credentials: Credential
 
 
 async def _spawn(operator: Operator, settings: Settings, credentials: Credentials) -> Collection[asyncio.Task[Any]]:
-    """kopf's tasks. (``kopf.operator()`` would end all tasks of the loop with its own.)"""
+    """kopf's tasks. (``kopf.operator()`` would end all tasks of the loop with its own.)
+
+    Without an identity kopf makes one of the user's name, and a container's user may have none: no entry in
+    /etc/passwd, no USER.
+    """
     return await kopf.spawn_tasks(
         registry=registry_of(operator, credentials),
         settings=kopf_settings(),
+        identity=settings.identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
         standalone=True,
         clusterwide=not settings.watch_namespaces,
         namespaces=settings.watch_namespaces,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import shutil
 import signal
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,19 +145,14 @@ def lived(
     )
 
     async def everything() -> Server:
-        server, app = Server(), web.Application()
-        app.router.add_route("*", "/{path:.*}", server.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(folder, runner.addresses[0][1])))
-        process = asyncio.create_task(operate(settings, Credentials()))
-        try:
-            await story(server, process)
-        finally:
-            process.cancel()
-            await asyncio.gather(process, return_exceptions=True)
-            await runner.cleanup()
+        async with served(folder) as (server, config):
+            monkeypatch.setenv("KUBECONFIG", str(config))
+            process = asyncio.create_task(operate(settings, Credentials()))
+            try:
+                await story(server, process)
+            finally:
+                process.cancel()
+                await asyncio.gather(process, return_exceptions=True)
         return server
 
     return asyncio.run(everything())
@@ -172,6 +171,20 @@ users: [{{name: me, user: {{token: secret-token}}}}]
 """
     )
     return path
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[tuple[Server, Path]]:
+    """A server, and the kubeconfig that leads to it."""
+    server, app = Server(), web.Application()
+    app.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield server, kubeconfig(folder, runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
 
 
 async def until(found: Callable[[], object], seconds: float = 10) -> None:
@@ -212,6 +225,41 @@ def test_kopf_asks_for_nothing_but_watches_with_selectors(tmp_path: Path, monkey
     for resource in (JOBS, PODS):
         assert SELECTOR.replace("/", "%2F").replace("=", "%3D") in watched[resource.path()].replace("/", "%2F")
     assert not any("customresourcedefinitions" in path or "/namespaces?" in path for _, path in server.asked)
+
+
+NOBODY = ("unshare", "--user", "--map-user=65531", "--map-group=65531")
+"""A user of whom no file knows, in a user namespace; the process is replaced, so a signal reaches the operator."""
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or bool(subprocess.run((*NOBODY, "true"), capture_output=True).returncode),
+    reason="this machine allows no user namespaces",
+)
+def test_a_user_without_a_name_runs_it(tmp_path: Path) -> None:
+    """As in a container whose user is a number: no entry in /etc/passwd, and neither USER nor LOGNAME."""
+
+    async def life() -> tuple[int, str]:
+        async with served(tmp_path) as (server, config):
+            environment = {
+                "PATH": os.environ["PATH"],
+                "KUBECONFIG": str(config),
+                "BORESIGHT_OPERATOR_METRICS_PORT": "0",
+                "BORESIGHT_OPERATOR_DEFAULTS__STORAGE": json.dumps({"uri": STORE}),
+            }
+            command = (*NOBODY, sys.executable, "-m", "boresight_operator.main")
+            process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=subprocess.PIPE)
+            try:
+                await until(lambda: len([queues for queues in server.watches.values() if queues]) == len(WATCHED), 30)
+                process.send_signal(signal.SIGTERM)
+                _, said = await asyncio.wait_for(process.communicate(), 15)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+            return process.returncode or 0, said.decode()
+
+    code, said = asyncio.run(life())
+    assert code == 0, said
+    assert "kopf has ended" not in said
 
 
 def test_single_namespaces_are_watched_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
