@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     requests_in_flight: int = Field(32, ge=1, le=1024)
     """Requests to the API server at once."""
     metrics_port: int = Field(9090, ge=0, le=65_535)
-    """Port of /metrics, /healthz and /readyz; 0: any free port."""
+    """Port of /metrics, /healthz and /readyz, on all addresses; 0: a free port of 127.0.0.1, which the log names."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that is logged."""
     progress_interval_seconds: float = Field(10, ge=1, le=3600)
