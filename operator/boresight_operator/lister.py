@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
+from . import crds
 from .api import JOBS, PODS, WATCHED, Resource
 from .cache import Cache
 from .client import Client
@@ -50,6 +51,8 @@ class Lister:
         self._begun: dict[tuple[Resource, str | None], float] = {}
         """Loop time at which the last list that succeeded was begun: the cache is at least as new as that."""
         self._listed = asyncio.Event()
+        self._failed: dict[tuple[Resource, str | None], ApiError] = {}
+        """What the last list failed with, where it did."""
 
     def request_soon(self) -> None:
         """Something may have been missed (a watch was cut): list everything, once more if it is being listed."""
@@ -74,6 +77,14 @@ class Lister:
             self._listed.clear()
             await self._listed.wait()
 
+    def troubles(self) -> Mapping[str, str]:
+        """For each resource whose last list failed, why, and what to do if we know."""
+        return {resource.plural: crds.told(resource, error) for (resource, _), error in self._failed.items()}
+
+    def missing(self) -> frozenset[str]:
+        """The resources of which nobody has installed the CRD (any more)."""
+        return frozenset(r.plural for (r, _), error in self._failed.items() if crds.is_missing(r, error))
+
     async def run(self) -> None:
         """For ever. Only what no answer of the API server can cause comes out as an error."""
         async with asyncio.TaskGroup() as group:
@@ -91,12 +102,14 @@ class Lister:
                 await self._list(resource, namespace)
             except ApiError as error:
                 failures += 1
-                pause = self._back_off(failures)
+                self._failed[scope] = error
+                pause, said = self._back_off(failures), crds.told(resource, error)
                 where = f" in {namespace}" if namespace else ""
-                logger.warning("listing %s%s failed (%d in a row): %s", resource.plural, where, failures, error)
+                logger.warning("listing %s%s failed (%d in a row): %s", resource.plural, where, failures, said)
                 await asyncio.sleep(pause)
                 continue
             failures = 0
+            self._failed.pop(scope, None)
             self._begun[scope] = begun
             self._listed.set()
             # Not wait_for: Python 3.11's loses a cancellation that comes together with the time-out.

@@ -131,10 +131,9 @@ class Operator:
         """Finish what is being written, release the Lease, and let :meth:`run` return."""
         self._stopping.set()
 
-    @property
-    def synced(self) -> bool:
-        """Everything that is watched has been listed."""
-        return self._cache.synced
+    def relist(self) -> None:
+        """Watches have ended, and begin anew: what happened in between only lists can tell."""
+        self._lister.request_soon()
 
     async def run(self) -> None:
         """Work until :meth:`stop`. Raises LeaseOver if the Lease is lost: what is in memory may be old then."""
@@ -157,20 +156,20 @@ class Operator:
             await _cancel(tasks[:1])
 
     def not_ready(self) -> Sequence[str]:
-        """What has not been listed yet."""
-        ages = self._lister.ages()
-        return (
-            [] if self._cache.synced else [f"{plural} not listed yet" for plural, age in ages.items() if age == _NEVER]
-        )
+        """What has not been listed yet, or cannot be any more because its CRD is gone; with the cause, where known."""
+        ages, troubles, missing = self._lister.ages(), self._lister.troubles(), self._lister.missing()
+        lacking = [] if self._cache.synced else [plural for plural, age in ages.items() if age == _NEVER]
+        lacking += [plural for plural in ages if plural in missing and plural not in lacking]
+        return [f"{plural} not listed" + (f": {troubles[plural]}" if plural in troubles else "") for plural in lacking]
 
     def unhealthy(self) -> Sequence[str]:
-        """What a restart may help against."""
-        now = asyncio.get_running_loop().time()
+        """What a restart may help against. A CRD that is missing is nothing of the kind."""
+        now, missing = asyncio.get_running_loop().time(), self._lister.missing()
         limit = 3 * self._settings.list_interval_seconds
         faults = [
             f"{plural} last listed {age:.0f} s ago, expected every {self._settings.list_interval_seconds:g} s"
             for plural, age in self._lister.ages().items()
-            if min(age, now - self._started) > limit
+            if min(age, now - self._started) > limit and plural not in missing
         ]
         hanging = [uid for uid, begun in self._at_work.items() if now - begun > STUCK_SECONDS]
         faults += [f"run with UID {uid} is being reconciled for over {STUCK_SECONDS:g} s" for uid in hanging]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from . import names
+from . import crds, names
 from .api import RUNS, Api, Resource
 from .decide import decide
 from .decision import Decision, Event, StartAttempt
@@ -114,9 +114,12 @@ class Reconciler:
             )
         except NotFound as error:
             raise Conflict(error.code, error.reason, error.message) from error  # it was deleted meanwhile
-        except (Forbidden, Invalid):
+        except Forbidden:
             self._siblings.release(run.uid)
             raise
+        except Invalid as error:
+            self._siblings.release(run.uid)
+            raise crds.refused(resource, error) from error
         self._seen(resource, stored, run.uid)
         return text(stored, "metadata", "resourceVersion")
 

@@ -30,6 +30,9 @@ REQUEST_SECONDS = 60.0
 """Of a first list."""
 RETRY_SECONDS = (0.5, 1.0, 1.0)
 """After these pauses a request counts as failed and the watch begins anew; so it is back soon after an outage."""
+FIRST_LISTS_SECONDS = 0.02
+CRDS_SECONDS = 1.0
+"""Between two looks whether everything is listed: before kopf begins, and while it watches."""
 IDLE_SECONDS = 0.1
 """kopf keeps a task for each object that had an event within this time."""
 END_SECONDS = 3.0
@@ -60,24 +63,35 @@ async def _watch(operator: Operator, settings: Settings, credentials: Credential
     """Watch for ever. What an API server that starts or stops may answer (403, 5xx) ends all of kopf, so it is begun
     anew; the operator lists meanwhile. Raises RuntimeError when that happens again and again.
 
-    kopf begins after the first lists: it lists too, at far more cost, and would hold them up.
+    kopf begins after the first lists: it lists too, at far more cost, and would hold them up. It looks only once what
+    there is to watch, so it is ended while a CRD is missing.
     """
     loop, failures = asyncio.get_running_loop(), 0
-    while not operator.synced:
-        await asyncio.sleep(0.02)
     while True:
+        while operator.not_ready():
+            await asyncio.sleep(FIRST_LISTS_SECONDS)
         begun = loop.time()
-        tasks = await _spawn(operator, settings, credentials)
+        lacking = asyncio.create_task(_until_not_ready(operator), name="CRDs")
+        tasks = [*await _spawn(operator, settings, credentials), lacking]
         _listen(stop)  # kopf has put its own handlers in place of ours
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _end(tasks)
+        operator.relist()
+        if lacking in done:
+            log.warning("not watching: %s", "; ".join(operator.not_ready()))
+            continue
         failures = 1 if loop.time() - begun > STEADY_SECONDS else failures + 1
         log.warning("kopf has ended (%s): watching anew", "; ".join(map(_ending, done)))
         if failures > MAX_FAILURES:
             raise RuntimeError(f"kopf ended {failures} times in a row: {'; '.join(map(_ending, done))}")
         await asyncio.sleep(RETRY_SECONDS[-1])
+
+
+async def _until_not_ready(operator: Operator) -> None:
+    while not operator.not_ready():
+        await asyncio.sleep(CRDS_SECONDS)
 
 
 async def _spawn(operator: Operator, settings: Settings, credentials: Credentials) -> Collection[asyncio.Task[Any]]:

@@ -221,6 +221,7 @@ def test_without_crds_the_operator_waits_and_starts_when_they_come(
     operator = OperatorProcess(plane, identity.token(client), name="early").start(wait=False)
     try:
         until(lambda: operator.said("listing alignmentruns failed (3 in a row): 404"), "its complaint")
+        assert operator.said("CustomResourceDefinition alignmentruns.boresight.dev is missing")
         assert (operator.probe("/readyz"), operator.probe("/healthz")) == (503, 200)
         releases("upgrade", "boresight", values={"crds": {"enabled": True}})
         operator.wait_ready(60)

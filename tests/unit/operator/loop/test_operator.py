@@ -14,6 +14,7 @@ from boresight_operator.operator import STUCK_SECONDS, Operator
 from boresight_operator.settings import NamespaceSettings, Settings
 from builders_loop import STORE, Cluster, Running, settings
 from builders_manifests import an_alignment_run
+from scripted_api import failure
 from virtual_time import run
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
@@ -51,6 +52,28 @@ def test_nothing_is_written_before_everything_is_listed() -> None:
     assert run(life()) == (False, True)
 
 
+def test_without_a_crd_it_is_not_ready_and_says_which_and_no_restart_is_asked_for() -> None:
+    """Also when it is removed under an operator that works; and it is ready again once the CRD is there."""
+    cluster, missing = Cluster(), failure(404, "NotFound", "the server could not find the requested resource")
+
+    async def life() -> None:
+        async with Running(cluster) as operator:
+            for seconds in (5, 1000):
+                await asyncio.sleep(1)
+                cluster.intercept = lambda method, path: missing if path.endswith("/evalruns") else None
+                operator.relist()
+                await asyncio.sleep(seconds)
+                (said,) = operator.not_ready()
+                assert "CustomResourceDefinition evalruns.boresight.dev is missing" in said
+                assert "kubectl apply" in said
+                assert operator.unhealthy() == []
+                cluster.intercept = lambda method, path: None
+                await asyncio.sleep(20)
+                assert operator.not_ready() == []
+
+    run(life())
+
+
 def test_only_the_holder_of_the_lease_writes_and_a_standby_takes_over_within_a_second_of_its_end() -> None:
     cluster = Cluster()
 
@@ -61,7 +84,7 @@ def test_only_the_holder_of_the_lease_writes_and_a_standby_takes_over_within_a_s
             operator = await second.__aenter__()
             await asyncio.sleep(3)
             assert not operator.unhealthy()
-            assert operator.synced
+            assert operator.not_ready() == []
             before = len(writes(cluster))
         cluster.put("alignmentruns", an_alignment_run())
         await asyncio.sleep(1.5)

@@ -181,6 +181,40 @@ def test_a_status_that_is_not_taken_holds_up_no_run_with_the_same_key() -> None:
     assert [job["metadata"]["labels"]["boresight.dev/run"] for job in keyed] == ["two"]
 
 
+TOO_OLD = (
+    "failed to create typed patch object (team/first; AlignmentRun): .status.prepared: field not declared in schema"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((500, "", TOO_OLD), "CustomResourceDefinition alignmentruns.boresight.dev is older than this operator"),
+        ((422, "Invalid", "status.stages[0].state: Unsupported value"), "may be of another release"),
+    ],
+    ids=["field that the schema lacks", "value that the schema lacks"],
+)
+def test_a_status_that_an_older_crd_does_not_take_says_what_to_do_and_makes_nothing(
+    answer: tuple[int, str, str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = Cluster()
+
+    async def life() -> None:
+        cluster.intercept = lambda method, path: failure(*answer) if path.endswith("/status") else None
+        async with Running(cluster):
+            cluster.put("alignmentruns", a_run())
+            await asyncio.sleep(30)
+            assert cluster.all(JOBS.plural) == []
+            cluster.intercept = lambda method, path: None
+            await asyncio.sleep(100)
+            assert cluster.all(JOBS.plural)
+
+    run(life())
+    told = [record.getMessage() for record in caplog.records if said in record.getMessage()]
+    assert told
+    assert all("kubectl apply --server-side -f crds/" in line for line in told)
+
+
 def test_a_job_does_not_wait_for_what_is_told_of_it() -> None:
     cluster = Cluster()
 

@@ -17,7 +17,7 @@ from typing import Any
 import kopf
 import pytest
 from aiohttp import ClientSession, web
-from boresight_operator import shell
+from boresight_operator import lister, shell
 from boresight_operator.api import JOBS, PODS, WATCHED
 from boresight_operator.credentials import Credentials
 from boresight_operator.main import operate
@@ -50,6 +50,8 @@ class Server:
         """Method and path with query."""
         self.refuse = 0
         """Code of the answer to every list and watch of runs."""
+        self.removed: set[str] = set()
+        """Plurals of CRDs that are not installed (any more)."""
 
     def on_event(self, resource: Any, change: str, obj: dict[str, Any]) -> None:
         meta = {"apiVersion": resource.api_version, "kind": resource.kind}
@@ -75,7 +77,10 @@ class Server:
                 {"groups": [{"name": g, "versions": [v], "preferredVersion": v} for g, v in versions.items()]}
             )
         if len(parts) == (2 if parts[0] == "api" else 3):
-            return web.json_response({"resources": list(map(discovered, resources_of(parts)))})
+            there = [resource for resource in resources_of(parts) if resource.plural not in self.removed]
+            return web.json_response({"resources": list(map(discovered, there))})
+        if parts[-1] in self.removed:
+            return web.json_response({"code": 404, "reason": "NotFound", "message": "no such resource"}, status=404)
         if self.refuse and parts[-1] == "alignmentruns":
             return web.json_response({"code": self.refuse, "message": "not yet"}, status=self.refuse)
         if request.query.get("watch") == "true":
@@ -322,6 +327,37 @@ def test_an_api_server_that_refuses_watches_for_a_while_is_watched_anew(
         await until(lambda: server.cluster.all(JOBS.plural), 5)
 
     lived(tmp_path, monkeypatch, story)
+
+
+def test_a_crd_that_is_removed_is_told_and_its_kind_is_watched_again_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """kopf looks only at its start what there is to watch."""
+    monkeypatch.setattr(lister, "LONGEST_BACK_OFF_SECONDS", 1.0)
+
+    async def ready(port: int) -> str:
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+            return await answer.text()
+
+    async def story(server: Server, process: asyncio.Task[None]) -> None:
+        watched = lambda: {plural for plural, queues in server.watches.items() if queues}  # noqa: E731
+        await until(lambda: len(watched()) == len(WATCHED))
+        port = int(caplog.records[0].getMessage().rsplit(" ", 1)[1])
+        server.removed.add("alignmentruns")
+        server.cut()
+        await until(lambda: "listing alignmentruns failed" in caplog.text, 15)
+        assert "CustomResourceDefinition alignmentruns.boresight.dev is missing" in await ready(port)
+        await asyncio.sleep(2)
+        assert "alignmentruns" not in watched()
+        assert not process.done()
+        server.removed.clear()
+        await until(lambda: len(watched()) == len(WATCHED), 15)
+        assert await ready(port) == "ok\n"
+        server.cluster.put("alignmentruns", an_alignment_run())
+        await until(lambda: server.cluster.all(JOBS.plural), 5)
+
+    with caplog.at_level("INFO", logger="boresight_operator"):
+        lived(tmp_path, monkeypatch, story)
 
 
 def test_the_process_ends_with_an_error_when_kopf_ends_again_and_again(

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from boresight_operator.api import ALIGNMENT_RUNS, WATCHED, Answer
+from boresight_operator.api import ALIGNMENT_RUNS, JOBS, WATCHED, Answer
 from boresight_operator.cache import Cache
 from boresight_operator.client import Client
 from boresight_operator.lister import Lister
@@ -185,6 +185,26 @@ def test_an_error_is_logged_and_tried_again_and_holds_no_other_kind_up(
 
     with_a_lister(main, before=before)
     assert any("listing alignmentruns failed" in record.message for record in caplog.records)
+
+
+def test_a_missing_crd_is_named_with_what_to_do_until_it_is_there(caplog: pytest.LogCaptureFixture) -> None:
+    def before(server: Lists) -> None:
+        server.bad[RUNS_PATH] = failure(404, "NotFound", "the server could not find the requested resource")
+        server.bad[JOBS.path()] = failure(404, "NotFound", "the server could not find the requested resource")
+
+    async def main(server: Lists, cache: Cache, lister: Lister, woken: list[str]) -> None:
+        await asyncio.sleep(2)
+        assert lister.missing() == {"alignmentruns"}, "Jobs have no CRD"
+        assert set(lister.troubles()) == {"alignmentruns", "jobs"}
+        said = lister.troubles()["alignmentruns"]
+        for part in ("CustomResourceDefinition alignmentruns.boresight.dev is missing", "helm upgrade", "-f crds/"):
+            assert part in said
+            assert any(part in record.getMessage() for record in caplog.records)
+        server.bad.clear()
+        await asyncio.sleep(16)
+        assert (lister.missing(), lister.troubles()) == (frozenset(), {})
+
+    with_a_lister(main, before=before)
 
 
 def test_an_age_is_that_of_the_namespace_that_was_listed_longest_ago() -> None:
