@@ -47,6 +47,8 @@ def _column(name: str, path: str, kind: str = "string", *, wide: bool = False) -
     return {**column, "priority": 1} if wide else column
 
 
+UNSEEN: Document = {"observedGeneration": -1}
+"""Status of a run that the operator has not looked at yet: to kstatus one without any status would be Current."""
 _STATUS = '.status.conditions[?(@.type=="Succeeded")].reason'
 _TASK = (_column("Task", ".spec.task"),)
 _METHOD = (_column("Feedback", ".status.feedback"), _column("Algorithm", ".status.algorithm"))
@@ -126,7 +128,7 @@ def _schema(definition: Definition) -> Document:
             "kind": {"type": "string", "description": f"Always {definition.kind.__name__}.", "maxLength": 64},
             "metadata": {"type": "object"},
             "spec": structural_schema(_SPECS[definition.kind]),
-            "status": structural_schema(RunStatus),
+            "status": {**structural_schema(RunStatus), "default": UNSEEN},
         },
     }
 

@@ -181,8 +181,8 @@ class StageProgress(Contract):
 class RunStatus(Contract):
     """What is. Scalars are for columns; lists have one owner each."""
 
-    observed_generation: int | None = operational(None, ge=0, le=2**53)
-    """Generation of the spec that the conditions were decided on."""
+    observed_generation: int | None = operational(None, ge=-1, le=2**53)
+    """Generation of the spec that the conditions were decided on; -1: the operator has not looked at the run yet."""
     recipe: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}$", max_length=6)] | None = operational(None)
     """Recipe version of the run's first plan."""
     plan: Key | None = operational(None)

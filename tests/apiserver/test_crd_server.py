@@ -73,18 +73,18 @@ def test_nothing_is_defaulted_and_unknown_fields_are_pruned(client: Client, name
     with_unknown["spec"]["model" if "model" in document["spec"] else "candidate"]["deep"] = {"er": 1}
     stored = client.create(resource, namespace, with_unknown, fieldValidation="Ignore")
     assert stored["spec"] == document["spec"]
-    assert "status" not in stored
+    assert stored["status"] == {"observedGeneration": -1}
     with pytest.raises(ApiError, match="unknown field"):
         client.create(resource, namespace, {**with_unknown, "metadata": {"name": "b"}}, fieldValidation="Strict")
 
 
 def test_a_status_is_written_through_its_subresource_alone(client: Client, namespace: str) -> None:
     stored = client.create(ALIGNMENT_RUNS, namespace, {**an_alignment_run(), "status": {"percent": 3}})
-    assert "status" not in stored
+    assert stored["status"] == {"observedGeneration": -1}
     written = client.merge(
         ALIGNMENT_RUNS, namespace, "first", {"status": {"percent": 3}, "spec": {"seed": 9}}, "status"
     )
-    assert (written["status"], written["spec"].get("seed")) == ({"percent": 3}, None)
+    assert (written["status"], written["spec"].get("seed")) == ({"observedGeneration": -1, "percent": 3}, None)
     assert written["metadata"]["generation"] == stored["metadata"]["generation"]
 
 
@@ -216,3 +216,16 @@ def apply_status(client: Client, namespace: str, status: Object, manager: str) -
 
 def rows(table: str) -> list[list[str]]:
     return [line.split() for line in table.splitlines()]
+
+
+@pytest.mark.usefixtures("no_operator")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_the_operator_has_not_seen_says_so(client: Client, namespace: str, kind: str) -> None:
+    """In the answer to whoever made it and to whoever reads it; a status that comes with the manifest is dropped."""
+    resource = next(resource for resource in RUNS if resource.kind == kind)
+    lie = {"observedGeneration": 1, "conditions": []}
+    made = client.create(resource, namespace, {**SMALLEST[kind](), "status": lie})
+    name = made["metadata"]["name"]
+    applied = client.merge(resource, namespace, name, {"metadata": {"labels": {"team": "one"}}})
+    for found in (made, client.get(resource, namespace, name), applied, *client.list(resource, namespace)):
+        assert found["status"] == {"observedGeneration": -1}

@@ -19,7 +19,7 @@ from boresight_operator import api
 from boresight_operator.api import Object, Resource
 
 from . import fields as sets
-from .schema import NETWORK_POLICY, PLAIN, SERVICE, Crd, Shape, crds, faults, pruned
+from .schema import NETWORK_POLICY, PLAIN, SERVICE, Crd, Shape, crds, defaults, faults, pruned
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 RESOURCES = (
@@ -118,6 +118,8 @@ class Registry:
         self.new_uid = new_uid
         self.version = 0
         self.objects: dict[Resource, dict[tuple[str, str], Object]] = {resource: {} for resource in RESOURCES}
+        self.defaulted: set[str] = set()
+        """UIDs of runs whose status is the default that readers see and is not stored: any write changes such a run."""
         self.by_uid: dict[str, tuple[Resource, Object]] = {}
         self.dependents: dict[str, dict[str, None]] = defaultdict(dict)
         """Owner's UID -> UIDs of what it owns, in the order of creation."""
@@ -192,7 +194,8 @@ class Registry:
         if resource in WITH_GENERATION:
             obj["metadata"]["generation"] = 1
         if tracked(resource):
-            obj = self._with_update(resource, {}, obj, manager or actor, None)
+            unowned = {"status": obj["status"]} if resource in api.RUNS else {}  # its default
+            obj = self._with_update(resource, unowned, obj, manager or actor, None)
         return self._store(resource, None, obj, actor)
 
     def update(
@@ -456,7 +459,8 @@ class Registry:
         new = self._completed(resource, new, old)
         for check in self.refuse:
             check("update", resource, new)
-        if _essence(new) == _essence(old) and (not applied or _owners(new) == _owners(old)):
+        same = _essence(new) == _essence(old) and (not applied or _owners(new) == _owners(old))
+        if same and uid_of(old) not in self.defaulted:
             return old
         if resource in WITH_GENERATION and _spec(new) != _spec(old):
             new = {**new, "metadata": {**new["metadata"], "generation": old["metadata"]["generation"] + 1}}
@@ -473,7 +477,7 @@ class Registry:
         if resource in api.RUNS:
             crd = crds()[resource.plural]
             body = {name: value for name, value in obj.items() if name not in {"metadata"}}
-            obj = {**pruned(body, crd.schema), "metadata": obj["metadata"]}
+            obj = {**defaults(crd.schema), **pruned(body, crd.schema), "metadata": obj["metadata"]}
             obj = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": obj["metadata"], **obj}
         obj = {**obj, "apiVersion": resource.api_version, "kind": resource.kind}
         if resource is api.JOBS and old is None:
@@ -489,6 +493,7 @@ class Registry:
         new = {**new, "metadata": {**new["metadata"], "resourceVersion": str(self.version)}}
         self.objects[resource][(namespace_of(new), name_of(new))] = new
         self.by_uid[uid_of(new)] = (resource, new)
+        (self.defaulted.add if old is None and resource in api.RUNS else self.defaulted.discard)(uid_of(new))
         self._index(old, new)
         self._tell(Change(resource, "ADDED" if old is None else "MODIFIED", old, new, actor, self.now()))
         return new

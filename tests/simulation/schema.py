@@ -5,6 +5,7 @@ Read from the same CRD files that are installed; built-in kinds have the few fac
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -87,6 +88,11 @@ def _shape(schema: Mapping[str, Any]) -> Shape:
         fields={name: _shape(value) for name, value in schema.get("properties", {}).items()},
         values=_shape(values) if isinstance(values, Mapping) else None,
     )
+
+
+def defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What an object has that lacks it. Only fields of the object itself have defaults that its writers leave out."""
+    return {name: copy.deepcopy(below["default"]) for name, below in schema["properties"].items() if "default" in below}
 
 
 def pruned(value: Any, schema: Mapping[str, Any]) -> Any:

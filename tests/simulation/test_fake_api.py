@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from boresight_api.crd import UNSEEN
 from boresight_operator import api
 from builders_manifests import an_alignment_run
 from simulation.fake_api import FakeApi, has_fields, matches
@@ -123,7 +124,7 @@ class TestApply:
         )
         server.apply({"status": {"percent": 3}}, "boresight-progress")
         _, stored = server.apply({"status": {"stages": [a_stage("prepare")]}}, "boresight")
-        assert stored["status"] == {"percent": 3, "stages": [a_stage("prepare")]}
+        assert stored["status"] == {**UNSEEN, "percent": 3, "stages": [a_stage("prepare")]}
 
     def test_applying_the_same_again_is_no_write(self, server: Server) -> None:
         server.send("POST", RUN.path("team"), an_alignment_run())
@@ -146,14 +147,14 @@ class TestApply:
         server.send("PATCH", path, edit, kind="application/merge-patch+json", fieldManager="somebody")
         assert server.apply({"status": {"stage": "policy"}}, "boresight", force=False)[0] == 409
         _, stored = server.apply({"status": {"stage": "policy"}}, "boresight")
-        assert stored["status"] == {"stage": "policy"}
+        assert stored["status"] == {**UNSEEN, "stage": "policy"}
         assert "somebody" not in [entry["manager"] for entry in stored["metadata"]["managedFields"]]
 
     def test_status_and_spec_have_their_own_doors(self, server: Server) -> None:
         server.send("POST", RUN.path("team"), an_alignment_run())
         _, stored = server.apply({"spec": {"seed": 7}, "status": {"stage": "policy"}}, "boresight")
         assert "seed" not in stored["spec"]
-        assert stored["status"] == {"stage": "policy"}
+        assert stored["status"] == {**UNSEEN, "stage": "policy"}
 
     def test_a_status_of_nobody_is_not_found(self, server: Server) -> None:
         assert server.apply({"status": {"stage": "policy"}}, "boresight")[0] == 404

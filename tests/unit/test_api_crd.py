@@ -13,6 +13,7 @@ import yaml
 from boresight_api.base import models_of
 from boresight_api.crd import DEFINITIONS, MAX_BYTES, Definition, crd, main, render
 from boresight_api.podtemplate import PodTemplate
+from boresight_api.status import RunStatus
 from boresight_api.structural import structural_schema
 
 CRDS = Path(__file__).parents[2] / "crds"
@@ -139,9 +140,16 @@ def test_the_schema_is_structural() -> None:
         assert keyword not in text, keyword
 
 
-def test_no_default_but_in_the_names_of_list_items() -> None:
+def test_no_default_but_in_the_names_of_list_items_and_of_a_status_that_nobody_has_written() -> None:
     found = faults(lambda path, node: "default" in node)
-    assert {path.partition(".")[2] for path in found} == {"status.results[].baseline"}
+    assert {path.partition(".")[2] for path in found} == {"status.results[].baseline", "status"}
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.plural)
+def test_a_run_that_nobody_has_looked_at_says_so_in_words_of_the_contract(definition: Definition) -> None:
+    """kstatus, and with it Flux, takes an object without status for one that is Current."""
+    default = schema_of(definition)["properties"]["status"]["default"]
+    assert RunStatus.model_validate(default) == RunStatus(observed_generation=-1)
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.plural)

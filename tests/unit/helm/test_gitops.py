@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from boresight_api.crd import UNSEEN
 from boresight_operator.names import RETRY_ANNOTATION
 from builders_operator import World, a_run
 from kits.chart import CHART
@@ -103,8 +104,7 @@ def test_flux_has_one_rule_for_all_three_kinds() -> None:
 
 def unseen() -> list[Object]:
     """A run that was just made, and ones that were edited after they had ended well, badly, or were suspended."""
-    new = document(SITUATIONS["Running"]())
-    del new["status"]
+    new = {**document(SITUATIONS["Running"]()), "status": dict(UNSEEN)}
     edited = [document(SITUATIONS[name]()) for name in ("Succeeded", "Diverged", "Suspended")]
     for item in edited:
         item["metadata"]["generation"] += 1
@@ -113,10 +113,17 @@ def unseen() -> list[Object]:
 
 def test_what_the_operator_has_not_seen_is_in_progress(judge: Judge, expressions: Path) -> None:
     assert [said["status"] for said in judge(unseen(), "lua", FOLDER / "health.lua")] == ["Progressing"] * 4
-    # Without any status an expression cannot be evaluated; Flux looks again then.
-    assert judge(unseen(), "flux", expressions) == ["Unknown"] + ["InProgress"] * 3
-    # kstatus takes a kind without any status for one that has none: a run looks ready until the operator has seen it.
-    assert judge(unseen(), "kstatus") == ["Current"] + ["InProgress"] * 3
+    assert judge(unseen(), "flux", expressions) == ["InProgress"] * 4
+    assert judge(unseen(), "kstatus") == ["InProgress"] * 4
+
+
+def test_without_the_default_of_the_crd_a_new_run_would_look_ready(judge: Judge, expressions: Path) -> None:
+    """kstatus takes an object without any status for one of a kind that has none. Flux cannot evaluate an expression
+    on it, and looks again."""
+    new = unseen()[:1]
+    del new[0]["status"]
+    assert judge(new, "kstatus") == ["Current"]
+    assert judge(new, "flux", expressions) == ["Unknown"]
 
 
 def test_a_run_s_whole_life_never_looks_failed_or_ready_too_early(judge: Judge, expressions: Path) -> None:
