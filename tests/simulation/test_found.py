@@ -12,7 +12,7 @@ from builders_manifests import an_alignment_run
 from simulation.history import Story, Told, tell
 from simulation.process import Call
 from simulation.registry import uid_of
-from simulation.scenarios import uncharged, with_beta
+from simulation.scenarios import SCENARIOS, uncharged, with_beta
 from simulation.workload import Behaviour
 from simulation.world import STORAGE, Faults, Process
 
@@ -154,6 +154,24 @@ def test_the_devices_of_a_run_that_was_deleted_are_in_use_until_its_pods_have_en
 @pytest.mark.parametrize("story", FOUND, ids=lambda story: story.__name__)
 def test_what_was_found_stays_away(story: Story) -> None:
     tell(story)
+
+
+CLOCKS = ("one_run", "infrastructure_fails", "no_container", "node_lost", "cleaned_up", "evicted_from_the_queue")
+"""Scenarios in which something takes its time: back-off, time to start, a lost node, retention, a queue."""
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_an_hour_between_the_clocks_of_operator_and_api_server_changes_nothing(name: str) -> None:
+    """Whatever is written, and when, is the same; the Lease, which has the holder's time in it, is not compared."""
+
+    def history(skew: float) -> list[tuple[float, str, str, object]]:
+        world = tell(SCENARIOS[name], quick=True, operator_skew=skew, standby=True).world
+        return [(change.time, change.type, change.resource.kind, change.new) for change in world.writes]
+
+    right = history(0.0)
+    assert len(right) > 20
+    for skew in (3600.0, -3600.0):
+        assert history(skew) == right
 
 
 def test_a_sweep_of_twenty_betas_trains_one_feedback_model_and_synthesises_once() -> None:
