@@ -11,6 +11,9 @@ from .names import KEY_ANNOTATION
 from .plain import condition, mapping, mappings, text
 from .views import Claim
 
+HELD_BACK = frozenset({"NamespaceLimit", "StoppedAfter"})
+"""Reasons to wait of a stage that has no attempt, whatever number its last one had: others need not wait for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -31,9 +34,10 @@ def stage_claim(stage: Mapping[str, Any]) -> Claim | None:
         return Claim.DONE if mapping(stage, "artifact") else None
     if state == "Waiting" and reason == "SameKeyRunning":
         return Claim.WANTED
-    if state in {"Starting", "Running"} or (state == "Waiting" and stage.get("attempt") is not None):
+    if state in {"Starting", "Running"}:
         return Claim.LIVE
-    return None
+    waits = state == "Waiting" and stage.get("attempt") is not None and reason not in HELD_BACK
+    return Claim.LIVE if waits else None
 
 
 def run_claims(run: Object) -> Claims:

@@ -33,10 +33,10 @@ def take(draft: Draft, stage: StageStatus, rival: Rival) -> StageStatus:
 
 
 def wait_for(draft: Draft, stage: StageStatus, rival: Rival) -> StageStatus:
-    """Somebody else's turn. The attempt's number is given up: nothing was made under it."""
+    """Somebody else's turn. The attempt is given up; its number stays, so that it is not given again."""
     doing = "works on" if rival.claim is Claim.LIVE else "waits longer for"
     message = f"{rival.kind} {rival.name} {doing} the same key; its artifact will be taken"
-    return draft.move(stage, State.WAITING, "SameKeyRunning", message, attempt=None, job_uid=None)
+    return draft.move(stage, State.WAITING, "SameKeyRunning", message, job_uid=None)
 
 
 def _rivals(draft: Draft, stage: StageStatus) -> tuple[Rival, ...]:

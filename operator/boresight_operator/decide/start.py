@@ -193,7 +193,7 @@ def _waits_for_limit(draft: Draft, stage: StageStatus) -> bool:
         )
     if message is None:
         return False
-    draft.move(stage, State.WAITING, "NamespaceLimit", message, attempt=None, job_uid=None)
+    draft.move(stage, State.WAITING, "NamespaceLimit", message, job_uid=None)  # a number that it had is not given again
     return True
 
 
@@ -211,7 +211,7 @@ def _behind(draft: Draft, stage: StageStatus) -> None:
 def _hold(draft: Draft, stage: StageStatus, last: str) -> None:
     """``spec.stopAfter``: the stage after ``last`` waits for the user. An attempt under way is not stopped."""
     if _is_idle(stage):
-        draft.move(stage, State.WAITING, "StoppedAfter", f"spec.stopAfter holds the run after {last}", attempt=None)
+        draft.move(stage, State.WAITING, "StoppedAfter", f"spec.stopAfter holds the run after {last}", job_uid=None)
 
 
 # -- what exists, and what must --------------------------------------------------------------------------------------

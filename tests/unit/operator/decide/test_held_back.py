@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from boresight_operator.decision import StartAttempt
 from boresight_operator.names import attempt_name
-from boresight_operator.views import Part, Refusal
+from boresight_operator.settings import Limits
+from boresight_operator.views import Claim, Part, Refusal, Rival, Usage
 from builders_manifests import an_alignment_run
-from builders_operator import NOW, World, a_run, over, said, success
+from builders_operator import NOW, World, a_run, over, said, settings, success
 
 
 def prepare_starts() -> World:
@@ -78,6 +79,37 @@ def test_once_the_spec_may_start_the_next_attempt_has_the_next_number(unborn: st
     world.settle()
     assert started(world)[-1] == (stage, 2)
     assert world.stage(stage).state == "Running"
+
+
+def at_a_limit(world: World) -> Callable[[], None]:
+    world.settings, world.usage = settings(limits=Limits(max_runs=1)), Usage(runs=1)
+    return lambda: setattr(world, "usage", Usage())
+
+
+def behind_another(world: World) -> Callable[[], None]:
+    key = world.key("policy")
+    world.rivals = {key: (Rival("AlignmentRun", "older", "other", 0.0, Claim.LIVE),)}
+    return world.rivals.clear
+
+
+@pytest.mark.parametrize(
+    ("unborn", "hold"),
+    [("prepare Starting", at_a_limit), ("policy Starting", at_a_limit), ("policy Starting", behind_another)],
+)
+def test_a_number_is_not_given_again_after_another_wait(
+    unborn: str, hold: Callable[[World], Callable[[], None]]
+) -> None:
+    """Something may have been made under it, and names are made of it."""
+    stage, make = UNBORN[unborn]
+    world = make().edit(**EDITS["image"]).settle()
+    del world.document["spec"]["compute"]["podTemplate"]
+    release = hold(world)
+    world.settle()
+    assert world.stage(stage).reason in {"NamespaceLimit", "SameKeyRunning"}
+    release()
+    world.decisions.clear()
+    world.settle()
+    assert started(world) == [(stage, 2)]
 
 
 @pytest.mark.parametrize("edit", EDITS)

@@ -86,6 +86,8 @@ class Namespace:
         ({"state": "Waiting", "reason": "SameKeyRunning"}, Claim.WANTED),
         ({"state": "Waiting", "reason": "SameKeyRunning", "attempt": 3}, Claim.WANTED),
         ({"state": "Waiting", "reason": "NamespaceLimit"}, None),
+        ({"state": "Waiting", "reason": "NamespaceLimit", "attempt": 3}, None),
+        ({"state": "Waiting", "reason": "StoppedAfter", "attempt": 3}, None),
         ({"state": "Succeeded", "artifact": ARTIFACT}, Claim.DONE),
         ({"state": "Cached", "artifact": ARTIFACT}, Claim.DONE),
         ({"state": "Succeeded"}, None),
