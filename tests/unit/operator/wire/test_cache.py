@@ -353,7 +353,7 @@ def concerns(cache: Cache, uid: str) -> object:
         return None
     claims = {key: {other: claim_of(cache, other, key) for other in cache.runs_with_key("ns", key)} for key in (K1, K2)}
     mine = run_claims(run).by_key
-    foreign = {key: [job_claims(job).by_key for job in cache.jobs_with_key("ns", key)] for key in mine}
+    foreign = {key: sorted(str(job_claims(job).by_key) for job in cache.jobs_with_key("ns", key)) for key in mine}
     jobs = by_uid(cache.jobs_of(uid))
     seen = [run["spec"], run["status"], jobs, {job: by_uid(cache.pods_of(job)) for job in jobs}]
     return repr(
