@@ -118,6 +118,8 @@ class Operator:
             list_age=lambda plural: self._lister.ages()[plural],
             leading=lambda: self._elector.leading,
             standings=self._siblings.all,
+            runs=settings.metrics_runs,
+            stages=settings.metrics_stages,
         )
 
     def on_event(self, resource: Resource, type: str | None, obj: Object) -> None:  # noqa: A002 as the event has it

@@ -203,6 +203,10 @@ class Settings(BaseSettings):
     """Requests to the API server at once."""
     metrics_port: int = Field(9090, ge=0, le=65_535)
     """Port of /metrics, /healthz and /readyz, on all addresses; 0: a free port of 127.0.0.1, which the log names."""
+    metrics_runs: int = Field(500, ge=0, le=100_000)
+    """Runs whose conditions are on /metrics; stalled ones first, then those that go on, then the youngest."""
+    metrics_stages: int = Field(200, ge=0, le=100_000)
+    """Finished stages whose figures are on /metrics; the last ones."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severity that is logged."""
     progress_interval_seconds: float = Field(10, ge=1, le=3600)

@@ -18,6 +18,7 @@ from . import names
 from .api import Object
 from .cache import Cache
 from .claims import stage_claim
+from .figures import Condition, FinishedStage, conditions_of, finished_stages
 from .plain import condition, controller, epoch, mapping, mappings, number, text
 from .settings import NamespaceSettings
 from .views import Claim, Rival, RunView, Usage
@@ -66,6 +67,10 @@ class Standing:
     """Whether a stage waits for a limit of its namespace."""
     shows_progress: bool = False
     """Whether its status has progress in it."""
+    conditions: tuple[Condition, ...] = ()
+    """As its status says."""
+    finished: tuple[FinishedStage, ...] = ()
+    """Stages that left numbers."""
 
     def claim_on(self, key: str, stores: Sequence[Store]) -> Claim | None:
         """What it has to do with ``key``, for a run whose own store is the first of ``stores`` and that reads all."""
@@ -139,7 +144,7 @@ class Siblings:
         if found is None:
             return
         stages = status.model_dump(mode="json", by_alias=True, include={"stages"}, exclude_none=True)
-        standing = self._standing(run.uid, {**found, "status": stages})
+        standing = self._standing(run.uid, {**found, "status": {**mapping(found, "status"), **stages}})
         before = self._drop(run.uid)
         self._reserved[run.uid] = standing
         for key in standing.claims:
@@ -260,6 +265,8 @@ class Siblings:
             running=tuple(_running(stages)),
             waits_for_limit=any(stage.get("reason") == "NamespaceLimit" for stage in stages),
             shows_progress=bool(mappings(found, "status", "progress")),
+            conditions=conditions_of(found),
+            finished=tuple(finished_stages(found)),
         )
 
 

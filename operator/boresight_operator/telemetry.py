@@ -1,4 +1,5 @@
-"""The operator's own metrics, and whether it is healthy. No label has a run's name: the number of series is bounded."""
+"""The operator's own metrics, and whether it is healthy. The number of series is bounded: a run's name is in the labels
+of :mod:`.run_metrics` alone, which are capped."""
 
 from __future__ import annotations
 
@@ -14,15 +15,17 @@ from aiohttp import web
 from boresight_api.outcome import FailureClass
 from boresight_api.status import StageStateName
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .api import WATCHED
+from .run_metrics import RunMetrics
 from .siblings import Standing
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 STAGES = frozenset({"prepare", "warm-start", "feedback-model", "synthesis", "reward-model", "policy", "evaluation"})
 """Names that are labels; what else a status may say is ``other``."""
+STATES, FAILURES = frozenset(StageStateName), frozenset(FailureClass)
 
 
 class Telemetry:
@@ -75,8 +78,13 @@ class Telemetry:
         list_age: Callable[[str], float],
         leading: Callable[[], bool],
         standings: Callable[[], Iterable[tuple[str, Standing]]],
+        runs: int,
+        stages: int,
     ) -> None:
-        """Where to look when somebody scrapes. Ages are in seconds; of what never happened they are infinite."""
+        """Where to look when somebody scrapes. Ages are in seconds; of what never happened they are infinite.
+
+        ``runs`` and ``stages``: how many runs and finished stages have series of their own (:mod:`.run_metrics`).
+        """
         self._look_up("boresight_queue_depth", "Runs that wait for a worker.", depth)
         self._look_up("boresight_queue_delayed", "Runs that wait for their time.", delayed)
         self._look_up("boresight_queue_oldest_seconds", "Wait of the first in the queue.", oldest_age)
@@ -90,6 +98,7 @@ class Telemetry:
             lists.labels(plural).set_function(partial(list_age, plural))
             events.labels(plural).set_function(partial(self._watch_age, plural))
         self.registry.register(_Stages(standings))
+        self.registry.register(RunMetrics(standings, runs=runs, stages=stages))
 
     def _look_up(self, name: str, text: str, value: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(value)
@@ -110,16 +119,26 @@ class _Stages(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         found = [standing for _, standing in self._standings()]
         states: Tally[tuple[str, str]] = Tally(
-            (_known(stage, STAGES), _known(state, StageStateName)) for run in found for stage, state in run.stages
+            (_known(stage, STAGES), _known(state, STATES)) for run in found for stage, state in run.stages
         )
         failures: Tally[tuple[str, str]] = Tally(
-            (_known(stage, STAGES), _known(failure, FailureClass)) for run in found for stage, failure in run.failures
+            (_known(stage, STAGES), _known(failure, FAILURES)) for run in found for stage, failure in run.failures
         )
         runs = Tally(run.kind for run in found)
         yield _family("boresight_runs", "Runs.", ("kind",), {(kind,): count for kind, count in runs.items()})
         yield _family("boresight_stages", "Stages of all runs by state.", ("stage", "state"), states)
         text = "Failed attempts in the histories of all runs."
         yield _family("boresight_stage_failures", text, ("stage", "failure_class"), failures)
+
+
+class _Collected(Collector):
+    """What was collected already."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Sequence[Metric]:
+        return self._metrics
 
 
 class Health(Protocol):
@@ -141,7 +160,10 @@ async def serve(registry: CollectorRegistry, health: Health, port: int) -> tuple
     """
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": "text/plain; version=0.0.4"})
+        found = _Collected(list(registry.collect()))
+        # Thousands of lines are written beside the loop: it must not stand still for them at every scrape.
+        body = await asyncio.to_thread(generate_latest, found)
+        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4"})
 
     async def ready(_: web.Request) -> web.Response:
         return _verdict(health.not_ready())
@@ -166,8 +188,8 @@ def _age(since: float | None) -> float:
     return float("inf") if since is None else asyncio.get_running_loop().time() - since
 
 
-def _known(word: str, words: Iterable[str]) -> str:
-    return word if word in set(words) else "other"
+def _known(word: str, words: frozenset[str]) -> str:
+    return word if word in words else "other"
 
 
 def _family(

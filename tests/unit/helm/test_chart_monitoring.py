@@ -39,6 +39,8 @@ def _watched(registry: CollectorRegistry, *, leading: bool = True) -> telemetry.
         list_age=lambda _: 0.0,
         leading=lambda: leading,
         standings=lambda: (),
+        runs=1,
+        stages=1,
     )
     return found
 
@@ -151,6 +153,7 @@ def test_the_operator_is_scraped_at_its_service(helm: Helm) -> None:
     (endpoint,) = rendering.one("ServiceMonitor")["spec"]["endpoints"]
     (port,) = rendering.one("Service")["spec"]["ports"]
     assert endpoint["port"] == port["name"]
+    assert endpoint["honorLabels"], "series of runs have the run's namespace"
     assert rendering.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= (
         rendering.one("Service")["metadata"]["labels"].items()
     )

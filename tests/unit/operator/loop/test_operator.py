@@ -204,11 +204,11 @@ def test_an_error_is_one_line_with_run_and_stage(caplog: pytest.LogCaptureFixtur
     assert not any(record.exc_info for record in records)
 
 
-def test_metrics_tell_what_happened_and_have_no_names_in_them() -> None:
+def test_metrics_tell_what_happened_and_have_names_only_where_series_are_capped() -> None:
     cluster = Cluster()
 
     async def life() -> tuple[dict[str, Any], set[str]]:
-        async with Running(cluster) as operator:
+        async with Running(cluster, settings(metrics_runs=0, metrics_stages=0)) as operator:
             cluster.put("alignmentruns", an_alignment_run())
             await asyncio.sleep(2)
             get = operator.telemetry.registry.get_sample_value
@@ -226,10 +226,11 @@ def test_metrics_tell_what_happened_and_have_no_names_in_them() -> None:
                 "seen": get("boresight_watch_age_seconds", {"resource": "alignmentruns"}),
                 "runs": get("boresight_runs", {"kind": "AlignmentRun"}),
                 "preparing": get("boresight_stages", {"stage": "prepare", "state": "Running"}),
+                "left out": get("boresight_runs_left_out"),
             }, labels
 
     found, labels = run(life())
-    assert found["leader"] == found["jobs"] == found["runs"] == found["preparing"] == 1
+    assert found["leader"] == found["jobs"] == found["runs"] == found["preparing"] == found["left out"] == 1
     assert found["reconciles"] >= 1
     assert 0 < found["listed"] < 5
     assert 0 < found["seen"] < 5
