@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 # Tests with real servers: one process after the others, for the servers need the cores.
 SERVERS = tests/apiserver tests/s3
 
-.PHONY: help env demo apikit helmkit miniokit test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
+.PHONY: help env demo apikit helmkit miniokit promkit test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,11 +35,14 @@ helmkit: $(STAMP) ## Build helm and its kin for the tests of the chart, once (2 
 miniokit: $(STAMP) ## Build MinIO for the tests of the S3 store, once (2 to 4 minutes; needs Go, or MINIO)
 	@PYTHONPATH=tests $(BIN)/python -m kits.minio_program
 
-test: $(STAMP) lint apikit helmkit miniokit ## Lint, type-check and test
+promkit: $(STAMP) ## Build Prometheus and its tools for the tests of metrics and alerts, once (3 to 6 minutes; needs Go)
+	@PYTHONPATH=tests $(BIN)/python -m kits.monitoring_programs
+
+test: $(STAMP) lint apikit helmkit miniokit promkit ## Lint, type-check and test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist worksteal --ignore tests/apiserver --ignore tests/s3
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" $(SERVERS)
 
-test-long: $(STAMP) lint apikit helmkit miniokit ## As `test`, with the tests that take minutes
+test-long: $(STAMP) lint apikit helmkit miniokit promkit ## As `test`, with the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --ignore tests/apiserver --ignore tests/s3
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(SERVERS)
 

@@ -99,17 +99,22 @@ class OperatorProcess:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.code is None
 
+    @property
+    def address(self) -> str:
+        """Host and port of its own server."""
+        return f"127.0.0.1:{self._port}"
+
     def probe(self, path: str) -> int:
         """Status of an HTTP answer of its own server; 0 if there is none."""
         try:
-            url = f"http://127.0.0.1:{self._port}{path}"
+            url = f"http://{self.address}{path}"
             return int(urllib3.request("GET", url, retries=False, timeout=2).status)
         except (urllib3.exceptions.HTTPError, OSError):
             return 0
 
     def metrics(self) -> dict[str, float]:
         """Its metrics, by their whole line (name and labels)."""
-        url = f"http://127.0.0.1:{self._port}/metrics"
+        url = f"http://{self.address}/metrics"
         text = urllib3.request("GET", url, retries=False, timeout=5).data.decode()
         lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}

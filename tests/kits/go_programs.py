@@ -34,6 +34,8 @@ class GoProgram:
     """``{version}`` stands for the version."""
     called: tuple[str, ...] = ()
     """Further names that it is called by; it looks which one it was."""
+    tags: str = ""
+    """Go's build constraints that hold, with commas between them."""
 
     @property
     def version(self) -> str:
@@ -46,7 +48,7 @@ class GoProgram:
     @property
     def cache(self) -> Path:
         """One folder for each content of :attr:`folder` and way to build it: a change is built anew and no two mix."""
-        digest = hashlib.sha256(f"{self.package} {self.linker_flags}".encode())
+        digest = hashlib.sha256(" ".join(filter(None, (self.package, self.linker_flags, self.tags))).encode())
         for path in (self._go_mod, self.folder / "go.sum", *sorted(self.folder.glob("*.go"))):
             digest.update(path.read_bytes())
         return cache_root() / self.name / f"{self.version}-{digest.hexdigest()[:8]}"
@@ -68,13 +70,13 @@ class GoProgram:
             raise FileNotFoundError(f"{self.name} is built with Go, and there is no `go`: {REMEDY}")
         started = time.monotonic()
         say(f"building {self.name} {self.version} for the tests, once ({self.takes}), into {folder}")
-        total = len(run_go(["list", "-deps", self.package], self.folder).splitlines())
+        total = len(run_go(["list", "-deps", f"-tags={self.tags}", self.package], self.folder).splitlines())
         new = folder.with_name(folder.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         flags = self.linker_flags.format(version=self.version)
-        command = ["go", "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(new / self.name), self.package]
-        self._watch(command, total, started, say)
+        options = ["-v", "-trimpath", f"-tags={self.tags}", "-ldflags", flags, "-o", str(new / self.name)]
+        self._watch(["go", "build", *options, self.package], total, started, say)
         for name in self.called:
             (new / name).symlink_to(self.name)
         shutil.rmtree(folder, ignore_errors=True)

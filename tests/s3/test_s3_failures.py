@@ -16,6 +16,7 @@ from boresight_trainer.store.open import open_store
 from boresight_trainer.store.s3 import client as client_module
 from boresight_trainer.store.s3.client import make_client
 from boresight_trainer.store.s3.retry import Retry
+from boresight_trainer.telemetry.metrics import REGISTRY
 from builders_store import KEY, a_manifest, publish
 from minio.error import S3Error
 from s3.builders_s3 import a_bucket_store, opened
@@ -113,8 +114,10 @@ def test_pauses_grow_are_random_and_end_at_the_deadline() -> None:
     def fail() -> None:
         raise ConnectionResetError
 
+    counted = REGISTRY.get_sample_value("boresight_store_retries_total") or 0
     with pytest.raises(ConnectionResetError):
         Retry(60, clock=lambda: now[0], sleep=sleep).call("read", fail)
+    assert REGISTRY.get_sample_value("boresight_store_retries_total") == counted + len(pauses)
     assert 40 <= sum(pauses) <= 60
     assert max(pauses) <= 10
     assert pauses[0] <= 0.2

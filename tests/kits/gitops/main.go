@@ -1,5 +1,5 @@
 // Command gitops says what GitOps tools make of Kubernetes objects: kstatus and Flux by their own code, Argo CD by the
-// Lua interpreter that it uses, with the libraries that it opens.
+// Lua interpreter that it uses, with the libraries that it opens, and its notifications by their own engine.
 package main
 
 import (
@@ -19,7 +19,8 @@ import (
 
 const usage = `gitops kstatus            [object, ...] on stdin -> ["Current", ...]
 gitops flux EXPRESSIONS   [object, ...] on stdin, healthCheckExprs as a JSON object in a file -> ["Current", ...]
-gitops lua SCRIPT         [object, ...] on stdin -> what the script returns for each`
+gitops lua SCRIPT         [object, ...] on stdin -> what the script returns for each
+gitops notify FILE TRIGGER [Application, ...] on stdin, argocd-notifications-cm in a file -> what is sent about each`
 
 func main() {
 	judge, err := judgeOf(os.Args[1:])
@@ -58,6 +59,8 @@ func judgeOf(arguments []string) (judge, error) {
 		return flux(arguments[1])
 	case len(arguments) == 2 && arguments[0] == "lua":
 		return script(arguments[1])
+	case len(arguments) == 3 && arguments[0] == "notify":
+		return notify(arguments[1], arguments[2])
 	}
 	return nil, fmt.Errorf("%s", usage)
 }

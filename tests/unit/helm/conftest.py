@@ -1,4 +1,4 @@
-"""Helm and kubeconform, built if they are nowhere yet."""
+"""The programs that read what is in the chart and beside it, built if they are nowhere yet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from kits.chart import Helm
+from kits.monitoring_programs import AMTOOL, PROMTOOL
 from kits.programs import GITOPS, HELM, KUBECONFORM, executable
 from kits.schemas import find_or_make
 
@@ -45,3 +46,15 @@ def schemas(say: Callable[[str], None]) -> Path:
 def gitops(say: Callable[[str], None]) -> Path:
     """What kstatus, Flux and Argo CD make of objects."""
     return executable(GITOPS, say)
+
+
+@pytest.fixture(scope="session")
+def promtool(say: Callable[[str], None]) -> Path:
+    """Its executable."""
+    return executable(PROMTOOL, say)
+
+
+@pytest.fixture(scope="session")
+def amtool(say: Callable[[str], None]) -> Path:
+    """Its executable: what Alertmanager makes of a configuration."""
+    return executable(AMTOOL, say)

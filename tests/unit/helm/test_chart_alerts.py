@@ -1,12 +1,8 @@
-"""Alerts in given situations, and the syntax of every query, by Prometheus' own promtool.
-
-``PROMTOOL`` names it, else it is looked for in PATH; Debian has it in the package ``prometheus``.
-"""
+"""Alerts in given situations, and the syntax of every query, by Prometheus' own promtool."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,15 +16,6 @@ from kits.chart import CHART, Helm
 SCENARIOS = Path(__file__).with_name("alerts.yaml")
 
 
-@pytest.fixture(scope="module")
-def promtool() -> str:
-    """Its executable."""
-    found = os.environ.get("PROMTOOL") or shutil.which("promtool")
-    if not found:
-        pytest.skip("found no promtool: install Debian's package `prometheus`, or set PROMTOOL")
-    return found
-
-
 @pytest.fixture
 def rules(helm: Helm, tmp_path: Path) -> Path:
     """The rules of the default values, beside the scenarios."""
@@ -39,18 +26,18 @@ def rules(helm: Helm, tmp_path: Path) -> Path:
     return path
 
 
-def run(promtool: str, *arguments: str | Path) -> str:
+def run(promtool: Path, *arguments: str | Path) -> str:
     """What it says; an AssertionError with that if it is not content."""
-    done = subprocess.run([promtool, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(promtool), *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_alerts_fire_when_they_should_and_at_no_other_time(promtool: str, rules: Path) -> None:
+def test_alerts_fire_when_they_should_and_at_no_other_time(promtool: Path, rules: Path) -> None:
     assert "SUCCESS" in run(promtool, "test", "rules", rules.with_name("alerts.yaml"))
 
 
-def test_a_scenario_that_is_not_met_would_be_found(promtool: str, rules: Path) -> None:
+def test_a_scenario_that_is_not_met_would_be_found(promtool: Path, rules: Path) -> None:
     scenarios = rules.with_name("alerts.yaml")
     scenarios.write_text(scenarios.read_text().replace("7 attempts of policy", "8 attempts of policy"))
     with pytest.raises(AssertionError, match="8 attempts of policy"):
@@ -67,7 +54,7 @@ def test_every_alert_has_a_scenario_in_which_it_fires() -> None:
     assert fires == {rule["alert"] for group in written for rule in group["rules"]}
 
 
-def test_prometheus_can_read_every_query_of_the_dashboards(promtool: str, helm: Helm, tmp_path: Path) -> None:
+def test_prometheus_can_read_every_query_of_the_dashboards(promtool: Path, helm: Helm, tmp_path: Path) -> None:
     maps = [o for o in helm.render(VALUES["monitored"]).all("ConfigMap") if "-dashboard-" in o["metadata"]["name"]]
     panels: list[Any] = [p for o in maps for text in o["data"].values() for p in json.loads(text)["panels"]]
     queries = [target["expr"] for panel in panels for target in panel["targets"]]

@@ -12,6 +12,8 @@ from typing import TypeVar
 import urllib3
 from minio.error import InvalidResponseError, S3Error, ServerError
 
+from ...telemetry.metrics import STORE_RETRIES
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -56,6 +58,7 @@ class Retry:
                 if not passes(error) or self.clock() + pause > end:
                     raise
                 log.warning("store: could not %s (%s); again in %.1f s", action, summary(error), pause)
+                STORE_RETRIES.inc()
                 self.sleep(pause)
                 number += 1
 
