@@ -29,7 +29,7 @@ demo: $(STAMP) ## Run the whole method on a real 135M model on this machine (abo
 apikit: $(STAMP) ## Build the API server of the tests, once (4 to 6 minutes; needs Go, or KUBEBUILDER_ASSETS)
 	@PYTHONPATH=tests $(BIN)/python -m apiserver.assets
 
-helmkit: $(STAMP) ## Build helm and its kin for the tests of the chart, once (2 to 7 minutes; needs Go)
+helmkit: $(STAMP) ## Build helm and its kin for the tests of the chart, once (3 to 8 minutes; needs Go)
 	@PYTHONPATH=tests $(BIN)/python -m kits.programs
 
 miniokit: $(STAMP) ## Build MinIO for the tests of the S3 store, once (2 to 4 minutes; needs Go, or MINIO)

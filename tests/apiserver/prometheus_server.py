@@ -19,8 +19,11 @@ from .control_plane import Process, free_port
 Object = dict[str, Any]
 
 
-def of_pods(monitor: Object, kubeconfig: Path) -> Object:
-    """A PodMonitor as the Prometheus operator hands it to Prometheus."""
+def of_pods(monitor: Object, kubeconfig: Path, ports: Mapping[str, int]) -> Object:
+    """A PodMonitor as the Prometheus operator hands it to Prometheus.
+
+    ``ports``: pod's IP -> where its process really listens, for all pods share this machine's network.
+    """
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     labels = monitor["spec"]["selector"]["matchLabels"]
     meta = "__meta_kubernetes_pod"
@@ -33,12 +36,21 @@ def of_pods(monitor: Object, kubeconfig: Path) -> Object:
         {"action": "keep", "source_labels": [f"{meta}_container_port_name"], "regex": endpoint["port"]},
     ]
     named = {"source_labels": [f"{meta}_name"], "target_label": "pod"}
+    moved = [
+        {
+            "source_labels": [f"{meta}_ip"],
+            "regex": re.escape(ip),
+            "target_label": "__address__",
+            "replacement": f"{ip}:{port}",
+        }
+        for ip, port in ports.items()
+    ]
     written = [{_snake(key): value for key, value in rule.items()} for rule in endpoint["relabelings"]]
     return {
         "job_name": monitor["metadata"]["name"],
         "metrics_path": endpoint["path"],
         "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
-        "relabel_configs": [*selected, named, *written],
+        "relabel_configs": [*selected, named, *written, *moved],
     }
 
 
@@ -74,8 +86,14 @@ class PrometheusServer:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "prometheus.log"
-        options = (f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn")
-        self._command = (program, *options, f"--web.listen-address=127.0.0.1:{port}")
+        self._command = (
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--scrape.discovery-reload-interval=1s",
+            "--log.level=warn",
+        )
 
     def __enter__(self) -> Self:
         self._process = Process("prometheus", self._command, self.log)

@@ -21,6 +21,7 @@ def main(host: str, port: str, stage: str, key: str, pod_uid: str) -> None:
     progress.phase("train", TOTAL)
     metrics.TOTAL_STEPS.set(TOTAL)
     with serve(progress, int(port), host):
+        print("serving", flush=True)
         for step in range(TOTAL):
             progress.advance(step)
             progress.log(dict.fromkeys(metrics.GAUGES, 0.5))

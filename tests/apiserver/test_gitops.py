@@ -1,19 +1,22 @@
-"""examples/gitops as kustomize puts it together, on a real API server; and two writers of one object."""
+"""On a real API server: examples/gitops as kustomize puts it together, two writers of one object, runs made again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from apiserver.client import NAMESPACES, ApiError, Client, Object
+from apiserver.client import NAMESPACES, ApiError, Client, Object, until
 from apiserver.control_plane import ControlPlane
+from apiserver.runs import states
+from apiserver.world import World
 from boresight_api.manifest import parse_manifest
 from boresight_api.pins import Pin
 from boresight_api.plan import plan, sources
-from boresight_operator.api import ALIGNMENT_RUNS
+from boresight_operator.api import ALIGNMENT_RUNS, EVAL_RUNS
 from boresight_operator.names import MANAGER, PROGRESS_MANAGER
 
 REPOSITORY = Path(__file__).parents[2]
@@ -87,6 +90,36 @@ def test_a_tool_that_reconciles_the_spec_and_the_operator_never_conflict(plane: 
     assert len(versions) == 1  # nobody had anything to change the second time
     with pytest.raises(ApiError, match="conflict"):
         apply("argocd-controller", {**head, "status": {"percent": 1}}, "/status")
+
+
+# -- runs that are applied again -------------------------------------------------------------------------------------
+
+
+def trains_nothing(world: World) -> bool:
+    """Whether an evaluation that is applied now finds everything in the store, and asks for no device."""
+    run = world.evaluation()
+    world.kubelet.play(run, "prepare")
+    world.await_condition(run, "Succeeded", "True")
+    assert states(world.now(run)) == {"prepare": "Succeeded", "evaluation": "Cached"}
+    return world.jobs(run, "evaluation") == []
+
+
+def test_a_run_that_is_deleted_and_applied_again_trains_nothing_twice(world: World) -> None:
+    run = world.evaluation()
+    world.play(run, "prepare", "evaluation")
+    world.await_condition(run, "Succeeded", "True")
+    world.delete(run)
+    until(lambda: not world.client.list(EVAL_RUNS, world.namespace), "the run is gone")
+    assert trains_nothing(world)
+
+
+def test_a_run_that_is_applied_in_another_namespace_with_the_same_store_trains_nothing_twice(
+    world: World, namespaces: Callable[[], str]
+) -> None:
+    run = world.evaluation()
+    world.play(run, "prepare", "evaluation")
+    world.await_condition(run, "Succeeded", "True")
+    assert trains_nothing(replace(world, namespace=namespaces()))
 
 
 APPLY = "application/apply-patch+yaml"

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 from apiserver.client import Client, Object, until
-from apiserver.control_plane import ADMIN, ControlPlane, Process
+from apiserver.control_plane import ADMIN, ControlPlane, Process, free_port
 from apiserver.kubelet import End, Kubelet, Store, failure
 from apiserver.operator_process import OperatorProcess
 from apiserver.prometheus_server import PrometheusServer, of_pods, of_service
 from apiserver.world import World
 from boresight_api.outcome import FailureClass, SuiteResult
-from boresight_operator.names import PROGRESS_PORT
 from builders_chart import VALUES
 from kits.chart import CHART, NAMESPACE, Helm
 from kits.monitoring_programs import PROMETHEUS
@@ -63,28 +62,37 @@ def scene(
     world = World(client, kubelet, one_operator.start(), namespaces())
     folder = tmp_path_factory.mktemp("prometheus")
     rendering = Helm(executable(HELM, print), folder).render(VALUES["monitored"])
+    port = free_port()
     scrapes = [
-        of_pods(rendering.one("PodMonitor"), plane.kubeconfig("prometheus", ADMIN)),
+        of_pods(rendering.one("PodMonitor"), plane.kubeconfig("prometheus", ADMIN), {STAGE_HOST: port}),
         of_service(rendering.one("ServiceMonitor"), world.operator.address, NAMESPACE),
     ]
     with PrometheusServer(executable(PROMETHEUS, print), folder, rendering, scrapes) as prometheus:
-        running, process = _run(world, folder)
+        prometheus.await_series("boresight_leader")  # rates are of what happens from now on
+        running, process = _run(world, folder, port)
         try:
             yield Scene(prometheus, world.namespace, running, _judge(world), _stall(world))
         finally:
             process.kill()
 
 
-def _run(world: World, folder: Path) -> tuple[Object, Process]:
-    """A run whose feedback model is trained."""
+def _run(world: World, folder: Path, port: int) -> tuple[Object, Process]:
+    """A run whose feedback model is trained, by a process that listens on ``port``."""
     run = world.alignment("running")
     world.play(run, "prepare")
     (pod,) = world.kubelet.await_pods(run, "feedback-model")
     document = world.kubelet.document(pod)
-    told = (STAGE_HOST, str(PROGRESS_PORT), "feedback-model", document.key or "", pod["metadata"]["uid"])
+    told = (STAGE_HOST, str(port), "feedback-model", document.key or "", pod["metadata"]["uid"])
     process = Process("stage", (sys.executable, STAGE_PROCESS, *told), folder / "stage.log")
+    until(lambda: _serves(process), "the stage's process serves its progress")
     world.kubelet.run(pod, ip=STAGE_HOST)
     return run, process
+
+
+def _serves(process: Process) -> bool:
+    """Raises RuntimeError with its log if it has ended."""
+    process.check()
+    return "serving" in process.tail()
 
 
 def _judge(world: World) -> Object:

@@ -35,9 +35,9 @@ GITOPS = GoProgram(
     name="gitops",
     folder=HERE / "gitops",
     module="github.com/fluxcd/pkg/runtime",
-    takes="1 to 3 minutes",
+    takes="2 to 4 minutes",
 )
-"""What kstatus, Flux and Argo CD make of objects, by their own code and interpreter."""
+"""What kstatus, Flux and Argo CD make of objects, by their own code, interpreter and notifications engine."""
 
 
 def executable(program: GoProgram, say: Say) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from boresight_operator import names, telemetry
+from boresight_operator.run_metrics import RunMetrics
 from boresight_trainer.telemetry.metrics import REGISTRY as TRAINER
 from builders_chart import VALUES
 from kits.chart import CHART, Helm
@@ -19,6 +20,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from yaml import safe_load
 
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
+PAGE = (CHART.parents[1] / "docs" / "monitoring.md").read_text()
 NAME = re.compile(r"\b(?:boresight|process|python|go|up)_[a-z0-9_]+")
 
 
@@ -64,7 +66,9 @@ def _series(registry: CollectorRegistry) -> Iterator[str]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every query of alerts and dashboards, with its place."""
+    """Every query of alerts, dashboards and the page, with its place."""
+    (block,) = re.findall(r"```promql\n(.*?)```", PAGE, re.DOTALL)
+    yield from (("docs/monitoring.md", line) for line in block.splitlines() if not line.startswith("#"))
     for group in safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]:
         yield from ((rule["alert"], rule["expr"]) for rule in group["rules"])
     for path in DASHBOARDS:
@@ -86,6 +90,28 @@ def test_queries_name_metrics_that_are_exported(place: str, query: str) -> None:
 def test_every_headline_metric_of_the_trainer_is_on_a_dashboard() -> None:
     shown = {name for place, query in expressions() if place.startswith("runs:") for name in NAME.findall(query)}
     assert set(_series(TRAINER)) <= shown
+
+
+def test_the_page_tells_every_metric_of_the_trainer_and_of_single_runs() -> None:
+    told = set(NAME.findall(PAGE))
+    capped = CollectorRegistry()
+    capped.register(RunMetrics(lambda: (), runs=1, stages=1))
+    assert {*_series(TRAINER), *_series(capped)} <= told <= exported()
+
+
+def test_the_page_of_the_operator_tells_every_metric_of_the_operator() -> None:
+    page = (CHART.parents[1] / "docs" / "operator.md").read_text()
+    # The ends of an interval stand there as suffixes, what is counted and timed without them.
+    suffixes = r"_(low|high|bucket|count|sum)$"
+    own = {re.sub(suffixes, "", name) for name in exported() - set(_series(TRAINER)) if name.startswith("boresight_")}
+    assert own <= set(NAME.findall(page))
+
+
+def test_the_page_says_what_to_do_for_each_alert() -> None:
+    rows = re.findall(r"^\| `(Boresight\w+)` \| (\w+) \| (.+) \| (.+) \|$", PAGE, re.MULTILINE)
+    groups = safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"]
+    rules = {rule["alert"]: rule["labels"]["severity"] for group in groups for rule in group["rules"]}
+    assert {alert: severity for alert, severity, *_ in rows} == rules
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
