@@ -39,7 +39,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class FinishedStage:
-    """A stage that succeeded and left numbers."""
+    """A stage that is done and has left numbers."""
 
     name: str
     completed: float
@@ -61,7 +61,7 @@ def finished_stages(run: Object) -> Iterator[FinishedStage]:
     """In the plan's order. A number that is none (a status edited by hand) is left out."""
     for stage in mappings(run, "status", "stages"):
         completed = epoch(stage.get("completionTime"))
-        if stage.get("state") != "Succeeded" or completed is None:
+        if completed is None:
             continue
         named = ((_word(item, "name"), _number(item, "value")) for item in mappings(stage, "metrics"))
         metrics = {name: value for name, value in named if value is not None}
