@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def executable(program: GoProgram, say: Say) -> Path:
             raise FileNotFoundError(f"{variable}={named}: found no executable; unset it to build one")
         return Path(named)
     return program.find_or_build(say) / program.name
+
+
+def said(*command: str | Path, stdin: str | None = None) -> str:
+    """What a program prints. Raises AssertionError with all that it says if it is not content."""
+    done = subprocess.run(list(map(str, command)), input=stdin, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def main() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import yaml
 from builders_chart import VALUES
 from kits.chart import CHART, Helm
+from kits.programs import said
 
 SCENARIOS = Path(__file__).with_name("alerts.yaml")
 
@@ -26,22 +26,15 @@ def rules(helm: Helm, tmp_path: Path) -> Path:
     return path
 
 
-def run(promtool: Path, *arguments: str | Path) -> str:
-    """What it says; an AssertionError with that if it is not content."""
-    done = subprocess.run([str(promtool), *map(str, arguments)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_alerts_fire_when_they_should_and_at_no_other_time(promtool: Path, rules: Path) -> None:
-    assert "SUCCESS" in run(promtool, "test", "rules", rules.with_name("alerts.yaml"))
+    assert "SUCCESS" in said(promtool, "test", "rules", rules.with_name("alerts.yaml"))
 
 
 def test_a_scenario_that_is_not_met_would_be_found(promtool: Path, rules: Path) -> None:
     scenarios = rules.with_name("alerts.yaml")
     scenarios.write_text(scenarios.read_text().replace("7 attempts of policy", "8 attempts of policy"))
     with pytest.raises(AssertionError, match="8 attempts of policy"):
-        run(promtool, "test", "rules", scenarios)
+        said(promtool, "test", "rules", scenarios)
 
 
 def test_every_alert_has_a_scenario_in_which_it_fires() -> None:
@@ -61,4 +54,4 @@ def test_prometheus_can_read_every_query_of_the_dashboards(promtool: Path, helm:
     recorded = [{"record": f"query:{index}", "expr": query} for index, query in enumerate(queries)]
     path = tmp_path / "queries.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": recorded}]}))
-    assert f"{len(queries)} rules found" in run(promtool, "check", "rules", path)
+    assert f"{len(queries)} rules found" in said(promtool, "check", "rules", path)

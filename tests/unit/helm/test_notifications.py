@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from kits.chart import CHART
+from kits.programs import said
 from unit.helm.test_gitops import document
 from unit.operator.decide.test_situations import SITUATIONS
 
@@ -32,13 +32,6 @@ DESCRIPTION = "Suite Pairwise, 95% interval 52% to 70%. The status of EvalRun ju
 Object = dict[str, Any]
 
 
-def run(*command: str | Path, stdin: str | None = None) -> str:
-    """What it prints; an AssertionError with what it says if it is not content."""
-    done = subprocess.run(list(map(str, command)), input=stdin, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 # -- the rule --------------------------------------------------------------------------------------------------------
 
 
@@ -49,6 +42,15 @@ def series(metric: str, values: str, **labels: str) -> Object:
 
 def at(minutes: int, *alerts: Object) -> Object:
     return {"eval_time": f"{minutes}m", "alertname": "BoresightEvaluationFinished", "exp_alerts": list(alerts)}
+
+
+def holds(promtool: Path, folder: Path, inputs: list[Object], *cases: Object) -> None:
+    """What the rule does with these series."""
+    test = {"interval": "1m", "input_series": inputs, "alert_rule_test": list(cases)}
+    (folder / "rules.yaml").write_text(yaml.safe_dump(RESULTS))
+    scenarios = folder / "scenarios.yaml"
+    scenarios.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}))
+    said(promtool, "test", "rules", scenarios)
 
 
 def test_a_win_rate_is_told_once_with_its_interval(promtool: Path, tmp_path: Path) -> None:
@@ -65,11 +67,7 @@ def test_a_win_rate_is_told_once_with_its_interval(promtool: Path, tmp_path: Pat
         # Found long ago, and out of sight while the operator was away.
         series("boresight_evaluation_result", "0.4x150 _x90 0.4x160", pod="a", run="old"),
     ]
-    test = {"interval": "1m", "input_series": inputs, "alert_rule_test": [at(199), at(205, told), at(270)]}
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RESULTS))
-    scenarios = tmp_path / "scenarios.yaml"
-    scenarios.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}))
-    run(promtool, "test", "rules", scenarios)
+    holds(promtool, tmp_path, inputs, at(199), at(205, told), at(270))
 
 
 def test_results_that_were_there_before_prometheus_are_no_news(promtool: Path, tmp_path: Path) -> None:
@@ -77,18 +75,14 @@ def test_results_that_were_there_before_prometheus_are_no_news(promtool: Path, t
         {"series": 'boresight_leader{pod="a"}', "values": "_x30 1x90"},
         series("boresight_evaluation_result", "_x30 0.61x90", pod="a"),
     ]
-    test = {"interval": "1m", "input_series": inputs, "alert_rule_test": [at(35), at(95)]}
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RESULTS))
-    scenarios = tmp_path / "scenarios.yaml"
-    scenarios.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}))
-    run(promtool, "test", "rules", scenarios)
+    holds(promtool, tmp_path, inputs, at(35), at(95))
 
 
 # -- Alertmanager ----------------------------------------------------------------------------------------------------
 
 
 def test_alertmanager_takes_the_configuration_and_finds_its_template(amtool: Path) -> None:
-    assert "1 templates" in run(amtool, "check-config", ALERTMANAGER)
+    assert "1 templates" in said(amtool, "check-config", ALERTMANAGER)
 
 
 def test_every_alert_reaches_who_can_do_something(amtool: Path) -> None:
@@ -97,7 +91,7 @@ def test_every_alert_reaches_who_can_do_something(amtool: Path) -> None:
     told: dict[str, set[str]] = {}
     for rule in rules:
         labels = [f"alertname={rule['alert']}", f"severity={rule['labels']['severity']}"]
-        receiver = run(amtool, "config", "routes", "test", f"--config.file={ALERTMANAGER}", *labels).strip()
+        receiver = said(amtool, "config", "routes", "test", f"--config.file={ALERTMANAGER}", *labels).strip()
         told.setdefault(receiver, set()).add(rule["alert"])
     assert told.pop("on-call") == {"BoresightNoLeader", "BoresightTwoLeaders"}
     assert told.pop("results") == {"BoresightEvaluationFinished"}
@@ -116,7 +110,7 @@ def message(amtool: Path, folder: Path, field: str, *alerts: Mapping[str, str], 
     data = folder / "data.json"
     data.write_text(json.dumps({"receiver": "results", "status": status, "alerts": found}))
     glob = f"--template.glob={EXAMPLES / 'boresight.tmpl'}"
-    return run(amtool, "template", "render", glob, f"--template.text={text}", f"--template.data={data}").strip()
+    return said(amtool, "template", "render", glob, f"--template.text={text}", f"--template.data={data}").strip()
 
 
 def test_the_message_has_the_win_rate(amtool: Path, tmp_path: Path) -> None:
@@ -143,8 +137,8 @@ def health(gitops: Path) -> Callable[[str], Object]:
         item = document(SITUATIONS[situation]())
         if situation == "Succeeded":
             item["status"]["keyMetric"] = "winRate 0.61"
-        (said,) = json.loads(run(gitops, "lua", HEALTH, stdin=json.dumps([item])))
-        kept: Object = {"group": "boresight.dev", "kind": "AlignmentRun", "name": situation.lower(), "health": said}
+        (judged,) = json.loads(said(gitops, "lua", HEALTH, stdin=json.dumps([item])))
+        kept: Object = {"group": "boresight.dev", "kind": "AlignmentRun", "name": situation.lower(), "health": judged}
         return kept
 
     return of
@@ -160,7 +154,7 @@ def sent(gitops: Path) -> Callable[[str, Sequence[Object]], list[Object]]:
             "status": {"sync": {"revision": "0123456789abcdef"}, "resources": list(resources)},
         }
         config = EXAMPLES / "argocd-notifications-cm.yaml"
-        (found,) = json.loads(run(gitops, "notify", config, trigger, stdin=json.dumps([application])))
+        (found,) = json.loads(said(gitops, "notify", config, trigger, stdin=json.dumps([application])))
         answer: list[Object] = found
         return answer
 
