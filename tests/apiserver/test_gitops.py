@@ -69,6 +69,7 @@ def test_arms_of_a_study_share_what_does_not_differ(plane: ControlPlane) -> None
     assert set(binary) == {"policy", "evaluation"}
 
 
+@pytest.mark.usefixtures("no_operator")
 def test_a_tool_that_reconciles_the_spec_and_the_operator_never_conflict(plane: ControlPlane, client: Client) -> None:
     """Each applies again and again without force; a field with two owners would be refused with 409."""
     body = built(plane, EXPERIMENTS[0])
