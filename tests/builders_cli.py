@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from boresight.local.attempt import AttemptFolder, Process
-from boresight.local.planning import Manifest, read_manifest
+from boresight.manifests import Manifest, read_manifest
 from boresight_api.artifact import ArtifactKind, ArtifactManifest
 from boresight_api.base import semantic_form
 from boresight_api.execution import Prepare, Stage

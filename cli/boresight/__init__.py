@@ -4,6 +4,7 @@
 >>> pairs = boresight.open("artifact://9f3c...")
 >>> pairs.path(), pairs.manifest.metrics, next(pairs.rows())
 >>> boresight.run("quickstart").results()
+>>> boresight.run("first", "team-vision", cluster=True).artifact("policy").path()
 """
 
 from __future__ import annotations
@@ -24,8 +25,27 @@ def open(uri: str, store: str | None = None) -> Artifact:  # noqa: A001 `boresig
     return open_artifact(uri, store)
 
 
-def run(name: str | None = None, namespace: str = "default", store: str | None = None) -> Run:
-    """The run called ``name`` (default: the newest) as ``boresight run`` recorded it on this machine."""
+def run(
+    name: str | None = None,
+    namespace: str | None = None,
+    *,
+    store: str | None = None,
+    cluster: bool | str = False,
+    kubeconfig: str | None = None,
+) -> Run:
+    """The run called ``name`` (default: the newest), as it is now.
+
+    By default one that ``boresight run`` recorded on this machine, in ``store``. ``cluster=True``: of the kubeconfig's
+    current context (in a pod: its own cluster); ``cluster="name"``: of that context. ``namespace``: by default
+    ``default``, or that of the context. Raises :class:`boresight.errors.UserError` naming the runs that there are.
+    """
     from .runs import open_run
 
-    return open_run(name, namespace, store)
+    if cluster is False:
+        from .local.source import LocalRuns
+
+        return open_run(LocalRuns(store, namespace), name)
+    from .cluster.source import open_cluster
+
+    context = cluster if isinstance(cluster, str) else None
+    return open_run(open_cluster(kubeconfig=kubeconfig, context=context, namespace=namespace), name)

@@ -70,20 +70,26 @@ def open_artifact(uri: str, store: str | None = None) -> Artifact:
     ``store`` is a folder, a ``file://`` URI, or ``s3://bucket/prefix`` with the standard ``AWS_*`` variables; by
     default ``$BORESIGHT_STORE`` or the user's data folder. Raises :class:`UserError` if it is not there.
     """
-    files = store_at(store)
-    key = resolve_key(files, uri)
-    manifest = files.manifest(key)
+    return artifact_in(store_at(store), uri)
+
+
+def artifact_in(store: Store, uri: str) -> Artifact:
+    """As :func:`open_artifact`, in a store that is open."""
+    key = resolve_key(store, uri)
+    manifest = store.manifest(key)
     if manifest is None:
-        raise UserError(f"artifact {key} is not in {files.uri}; `boresight artifacts ls` lists what is")
-    return Artifact(key, manifest, files)
+        raise UserError(f"artifact {key} is not in {store.uri}; `boresight artifacts ls` lists what is")
+    return Artifact(key, manifest, store)
 
 
 def store_at(store: str | None) -> Store:
     """The store at a folder or URI; by default ``$BORESIGHT_STORE`` or the user's data folder."""
     from boresight_trainer.store.open import open_store
+    from boresight_trainer.store.trust import trust_own_authorities
 
     from .settings import default_store, store_folder, store_uri
 
+    trust_own_authorities()
     uri = store_uri(store) if store else default_store()
     return open_store(uri if uri.startswith("s3:") else store_folder(uri).as_uri())
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 INVALID_CONFIG = 64
 """Exit code for a manifest with a fault; the same as ``boresight_api.outcome.ExitCode``, which is slow to import."""
 
+UNREACHABLE = 75
+"""Exit code for an API server (or a store) that does not answer: trying again later may help."""
+TIMED_OUT = 124
+"""Exit code of `wait` when the time is over, as of timeout(1)."""
+
 
 class UserError(Exception):
     """Ends the command with ``message`` on stderr and ``exit_code``.

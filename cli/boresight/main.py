@@ -14,14 +14,21 @@ from typing import Any
 import click
 
 from .errors import UserError
+from .face import CLUSTER, LOCAL, Face, FacedGroup
 
 COMMANDS = {
     "init": "start",
     "plan": "plan",
     "pin": "pin",
-    "run": "run",
+    "run": "acting",
     "list": "records",
     "status": "records",
+    "watch": "following",
+    "logs": "following",
+    "wait": "following",
+    "suspend": "acting",
+    "resume": "acting",
+    "retry": "acting",
     "results": "records",
     "compare": "records",
     "report": "report",
@@ -37,8 +44,12 @@ INFRASTRUCTURE = 75
 """Exit code for a store that cannot be written to, as ``boresight_api.outcome.ExitCode`` has it."""
 
 
-class Commands(click.Group):
+class Commands(FacedGroup):
     """The commands of :data:`COMMANDS`, each imported when it is looked up."""
+
+    def __init__(self, *args: Any, face: Face = LOCAL, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.face = face
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's signature
         return list(COMMANDS)
@@ -59,9 +70,13 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    face=LOCAL,
+    context_settings=SETTINGS,
     epilog="""\b
 First steps:
   boresight run examples/quickstart.yaml     the whole method on a small model, on this machine
@@ -71,7 +86,9 @@ Your own data:
   boresight data check my.jsonl              what is in it, what is wrong and where
   boresight init --data my.jsonl > run.yaml  the smallest manifest
   boresight plan run.yaml                    what would be done, before anything is
-  boresight run run.yaml""",
+  boresight run run.yaml
+\b
+In a cluster: the same commands as `kubectl boresight`.""",
 )
 @click.version_option(package_name="boresight", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
@@ -86,14 +103,49 @@ def cli(ctx: click.Context, debug: bool) -> None:
     ctx.obj = {"debug": debug}
 
 
+@click.group(
+    cls=Commands,
+    face=CLUSTER,
+    context_settings=SETTINGS,
+    epilog="""\b
+First steps:
+  kubectl boresight plan run.yaml            what applying it would do, and what it would cost
+  kubectl boresight run run.yaml             apply it and watch
+  kubectl boresight status first             its stages, and why one waits
+  kubectl boresight logs first --follow
+\b
+On this machine: the same commands as `boresight`.""",
+)
+@click.version_option(package_name="boresight", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.pass_context
+def plugin(ctx: click.Context, debug: bool) -> None:
+    """Align a model with language feedback, in a cluster.
+
+    A run is one object (an AlignmentRun, a FeedbackSynthesis or an EvalRun). The operator runs its stages as Jobs;
+    these commands start it, show it, and read what it has made.
+    """
+    ctx.obj = {"debug": debug}
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point. Returns the exit code: 0, 1 for an error, 2 for wrong usage, 64 for a faulty manifest,
-    130 after Ctrl-C."""
+    """Entry point of ``boresight``. Returns the exit code: 0, 1 for an error, 2 for wrong usage, 64 for a faulty
+    manifest, 130 after Ctrl-C."""
+    return _main(cli, arguments)
+
+
+def plugin_main(arguments: list[str] | None = None) -> int:
+    """Entry point of ``kubectl-boresight``, which kubectl finds as its command ``boresight``. Exit codes as of
+    :func:`main`; 75 if the API server does not answer."""
+    return _main(plugin, arguments)
+
+
+def _main(group: Commands, arguments: list[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     stdout = sys.stdout
     gc.set_threshold(100_000)  # importing makes many objects and no garbage: collecting costs a tenth of `plan`
     try:
-        result: Any = cli.main(args=words, prog_name="boresight", standalone_mode=False)
+        result: Any = group.main(args=words, prog_name=group.face.program, standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

@@ -1,7 +1,8 @@
-"""Records of runs on this machine: ``<store>/runs/<namespace>/<name>/run.json``.
+"""What is known of a run: what was planned, what happened, when. One form for runs of this machine and of a cluster.
 
-A record is a view, like the status of a run in a cluster: what was planned, what happened, when. The truth is the
-store's artifacts; deleting a record trains nothing twice.
+Of a run on this machine it is read from ``<store>/runs/<namespace>/<name>/run.json``, of a run in a cluster from its
+object (:mod:`.cluster.record`). A record is a view. The truth is the store's artifacts; deleting a record trains
+nothing twice.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ RECORD_VERSION = 1
 class State(StrEnum):
     """Of a stage, and of the run as a whole."""
 
+    UNKNOWN = "Unknown"  # in a cluster: `prepare` has to look first
     PENDING = "Pending"
+    WAITING = "Waiting"  # in a cluster: for a place, a Secret, another run; the reason says for what
+    STARTING = "Starting"
     RUNNING = "Running"
+    SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     CACHED = "Cached"  # another attempt or run had published the artifact before
     HELD = "Held"  # spec.stopAfter keeps it from running
@@ -39,10 +44,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One process at one stage."""
+    """One process at one stage (in a cluster: one Job)."""
 
     number: int
-    started_at: str
+    started_at: str | None
     ended_at: str | None = None
     seconds: float | None = None
     exit_code: int | None = None
@@ -53,6 +58,24 @@ class Attempt:
     """How often the token budget was halved, after running out of memory."""
     log: str | None = None
     """Relative to the run's folder."""
+    reason: str | None = None
+    """In a cluster: what ended it, more closely than the class."""
+    rank: int | None = None
+    """At fault."""
+    node: str | None = None
+    """Of that rank."""
+    steps_gained: int | None = None
+    """Steps that a later attempt need not repeat."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the attempt at work is."""
+
+    step: int
+    total_steps: int
+    phase: str | None = None
+    remaining_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,7 @@ class StageRecord:
     """One stage of the run's newest plan."""
 
     name: str
-    recipe: str
+    recipe: str = ""
     key: str | None = None
     """None until ``prepare`` has pinned what the key depends on, and for ``prepare`` itself."""
     needs: tuple[str, ...] = ()
@@ -71,11 +94,32 @@ class StageRecord:
     metrics: tuple[tuple[str, str], ...] = ()
     """Headline numbers."""
     attempts: tuple[Attempt, ...] = ()
+    """Oldest first; in a cluster the last ten that are over."""
+    reason: str | None = None
+    """In a cluster: why it is in its state, in a word."""
+    message: str | None = None
+    """In a cluster: why, for people."""
+    attempt: int | None = None
+    """In a cluster: number of the attempt at work, or of the last one."""
+    queued_seconds: int | None = None
+    """In a cluster: time between wanting to run and running."""
+    worked_seconds: float | None = None
+    """In a cluster: running time at the present key, up to when the record was read."""
+    device_seconds: int | None = None
+    """In a cluster: devices times seconds of all attempts that are over."""
+    progress: Progress | None = None
 
     @property
     def seconds(self) -> float:
-        """Time worked on it by this record's attempts."""
+        """Time worked on it."""
+        if self.worked_seconds is not None:
+            return self.worked_seconds
         return sum(attempt.seconds or 0.0 for attempt in self.attempts)
+
+    @property
+    def attempt_count(self) -> int:
+        """Number of the newest attempt: how many there were, the one at work included."""
+        return self.attempt if self.attempt is not None else max((a.number for a in self.attempts), default=0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +143,9 @@ class RunRecord:
     name: str
     uid: str
     manifest_path: str
+    """Of a run on this machine; else empty."""
     store: str
+    """URI; empty while nobody has said it."""
     started_at: str
     manifest: Mapping[str, Any] = field(default_factory=dict)
     pins: tuple[Mapping[str, Any], ...] = ()
@@ -111,11 +157,23 @@ class RunRecord:
     ended_at: str | None = None
     sources: tuple[SourceEntry, ...] = ()
     stages: tuple[StageRecord, ...] = ()
+    reason: str | None = None
+    """In a cluster: what the run does or waits for, in a word; the STATUS of `kubectl get`."""
+    message: str | None = None
+    """In a cluster: the same for people."""
+    stalled: str | None = None
+    """In a cluster: why only the user can help, if so."""
+    verdict: State | None = None
+    """In a cluster: Succeeded, Failed or Suspended, as its conditions say; None while work goes on."""
+    device_seconds: int | None = None
+    """In a cluster: devices times seconds, over all stages."""
     version: int = RECORD_VERSION
 
     @property
     def state(self) -> State:
-        """Of the run: the most urgent of its stages' states."""
+        """Of the run: its verdict, else the most urgent of its stages' states."""
+        if self.verdict is not None:
+            return self.verdict
         states = {stage.state for stage in self.stages}
         for state in (State.FAILED, State.INTERRUPTED, State.RUNNING):
             if state in states:
@@ -123,6 +181,16 @@ class RunRecord:
         if states and all(state.done or state is State.HELD for state in states):
             return State.HELD if State.HELD in states else State.SUCCEEDED
         return State.PENDING if self.ended_at is None else State.INTERRUPTED
+
+    @property
+    def status(self) -> str:
+        """One word for people."""
+        return self.reason or self.state.value
+
+    @property
+    def at_work(self) -> StageRecord | None:
+        """The first stage that is not done."""
+        return next((stage for stage in self.stages if not stage.state.done), None)
 
     def stage(self, name: str) -> StageRecord | None:
         """The stage of that name."""
@@ -233,14 +301,17 @@ class RunFolder:
         replace_text(self.record_path, json.dumps(to_document(record), indent=1, ensure_ascii=False) + "\n")
 
     def current(self) -> RunRecord | None:
-        """The record, with stages that claim to run although nobody holds the lock shown as interrupted."""
+        """The record; if nobody holds the lock, the stage that claims to run (or was next) is shown as interrupted."""
         from .local.lock import is_held
 
         record = self.read()
         if record is None or is_held(self.lock_path):
             return record
-        lost = tuple(replace(s, state=State.INTERRUPTED) if s.state is State.RUNNING else s for s in record.stages)
-        return replace(record, stages=lost)
+        lost = {stage.name for stage in record.stages if stage.state is State.RUNNING}
+        if not lost and record.ended_at is None and record.at_work is not None:
+            lost = {record.at_work.name}  # between two stages
+        stages = tuple(replace(s, state=State.INTERRUPTED) if s.name in lost else s for s in record.stages)
+        return replace(record, stages=stages)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any
 
 from .errors import UserError
 
+RESULTS_FILE = "results.json"
+"""Of an evaluation's artifact, and beside a report."""
 SUFFIXES = ("_stderr", "_low", "_high", "_n", "_clusters", "_invalid", "_interval")
 DIFFERENCE = "Difference"
 """End of the name of a paired difference between candidate and baseline."""

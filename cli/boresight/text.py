@@ -40,3 +40,14 @@ def short(digest: str | None, length: int = 12) -> str:
 def clean(text: str) -> str:
     """``text`` without control characters (messages of stages are data: no escape sequence reaches a terminal)."""
     return "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text)
+
+
+def parse_duration(text: str) -> float | None:
+    """Seconds of ``90``, ``90s``, ``10m``, ``1h30m``; None for what is no time."""
+    import re
+
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if match is None or not any(match.groups()):
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds

@@ -13,10 +13,11 @@ import pytest
 from apiserver import identity
 from apiserver.assets import find_or_build
 from apiserver.client import NAMESPACES, Client, until
-from apiserver.control_plane import ControlPlane
+from apiserver.control_plane import ADMIN, ControlPlane
 from apiserver.crds import install_crds
 from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, Kubelet, Store
 from apiserver.operator_process import LATER_RELEASE, OperatorProcess
+from apiserver.plugin import Plugin
 from apiserver.world import World
 
 
@@ -120,3 +121,12 @@ def later(plane: ControlPlane, token: str, world: World, monkeypatch: pytest.Mon
     with OperatorProcess(plane, token, name="later", command=(sys.executable, LATER_RELEASE)) as operator:
         yield replace(world, operator=operator)
         operator.terminate()
+
+
+@pytest.fixture
+def plugin(plane: ControlPlane, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugin:
+    """``kubectl boresight`` as an administrator, in the test's namespace."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(variable, raising=False)
+    return Plugin(plane.kubeconfig("plugin", ADMIN), world.namespace)

@@ -109,7 +109,9 @@ def a_run(tmp_path: Path, launcher: FakeLauncher) -> Finished:
 
 def page_of(tmp_path: Path, launcher: FakeLauncher) -> str:
     finished = a_run(tmp_path, launcher)
-    return write_report(finished.folder, finished.record).path.read_text()
+    return write_report(
+        finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
+    ).path.read_text()
 
 
 class Outline(HTMLParser):
@@ -174,7 +176,9 @@ def test_it_says_what_was_measured(tmp_path: Path) -> None:
 
 def test_every_digest_is_on_the_page(tmp_path: Path) -> None:
     finished = a_run(tmp_path, publishing())
-    page = write_report(finished.folder, finished.record).path.read_text()
+    page = write_report(
+        finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
+    ).path.read_text()
     for stage in finished.record.stages[1:]:
         assert str(stage.key) in page
         assert str(stage.digest) in page
@@ -212,7 +216,11 @@ def test_a_run_that_failed_half_way_still_has_a_report(tmp_path: Path) -> None:
     launcher = publishing()
     launcher.behaviour["policy"] = fails(FailureClass.DIVERGED, "step 3: nan")
     finished = a_run(tmp_path, launcher)
-    found = outline(write_report(finished.folder, finished.record).path.read_text())
+    found = outline(
+        write_report(
+            finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
+        ).path.read_text()
+    )
     assert "Failed" in found.text
     assert "From feedback to better answers" in found.text
     assert "Before and after" not in found.text
@@ -220,13 +228,20 @@ def test_a_run_that_failed_half_way_still_has_a_report(tmp_path: Path) -> None:
 
 def test_a_run_before_its_first_artifact_has_a_report(tmp_path: Path) -> None:
     finished = a_run(tmp_path, FakeLauncher(prepare_failure=(FailureClass.INVALID_DATA, "no")))
-    assert "Pipeline" in outline(write_report(finished.folder, finished.record).path.read_text()).text
+    assert (
+        "Pipeline"
+        in outline(
+            write_report(
+                finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
+            ).path.read_text()
+        ).text
+    )
 
 
 def test_results_lie_next_to_the_page_as_json(tmp_path: Path) -> None:
     finished = a_run(tmp_path, publishing())
     target = tmp_path / "out" / "page.html"
-    write_report(finished.folder, finished.record, target)
+    write_report(finished.record, FileStore(finished.folder.store.as_uri()), target)
     document = json.loads((tmp_path / "out" / "results.json").read_text())
     assert document["run"]["name"] == "first"
     assert any(row["name"] == "promptShareDifference" for row in document["results"])

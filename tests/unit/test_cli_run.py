@@ -13,7 +13,7 @@ from boresight.errors import UserError
 from boresight.local import lock
 from boresight.local.attempt import AttemptFolder, Process
 from boresight.local.display import LineDisplay
-from boresight.local.planning import Manifest, read_manifest
+from boresight.manifests import Manifest, read_manifest
 from boresight.local.run import Finished, run_manifest
 from boresight.main import main
 from boresight.records import State

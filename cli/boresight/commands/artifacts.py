@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..stores import StoreCommand
 from .collection import du, gc
-from .options import any_store_option, output_option
+from .options import output_option
+
+if TYPE_CHECKING:
+    from boresight_trainer.store.base import Store
 
 
 @click.group("artifacts", short_help="Finished artifacts: list, show, verify, pull, tag, remove what nobody needs.")
@@ -17,6 +21,7 @@ def artifacts_command() -> None:
     """Finished artifacts: models, pairs, evaluations, each under its key.
 
     A key may be shortened to its first digits, as long as they name one artifact; tags/<name> names a tagged one.
+    `kubectl boresight artifacts` looks into the store of a run.
     """
 
 
@@ -24,23 +29,20 @@ artifacts_command.add_command(du)
 artifacts_command.add_command(gc)
 
 
-@artifacts_command.command("ls")
+@artifacts_command.command("ls", cls=StoreCommand)
 @output_option("table", "json", "csv")
-@any_store_option
-def ls(output: str, store: str | None) -> None:
+def ls(output: str, store: Store) -> None:
     """List artifacts, newest first."""
     from boresight_trainer.store.references import tags
 
-    from ..artifact import store_at
     from ..tables import formatted
     from ..text import size
 
-    files = store_at(store)
     names: dict[str | None, list[str]] = {}
-    for name, key in tags(files).items():
+    for name, key in tags(store).items():
         names.setdefault(key, []).append(name)
     rows = []
-    for key, manifest in files.artifacts():
+    for key, manifest in store.artifacts():
         total = sum(file.size for file in manifest.files)
         rows.append(
             {
@@ -59,17 +61,16 @@ def ls(output: str, store: str | None) -> None:
     click.echo(formatted(rows, columns, output))
 
 
-@artifacts_command.command("show")
+@artifacts_command.command("show", cls=StoreCommand)
 @click.argument("key")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as it is.")
-@any_store_option
-def show(key: str, as_json: bool, store: str | None) -> None:
+def show(key: str, as_json: bool, store: Store) -> None:
     """Show where an artifact lies, what made it and what it is made of."""
-    from ..artifact import open_artifact
+    from ..artifact import artifact_in
     from ..tables import aligned
     from ..text import clean, duration, size
 
-    artifact = open_artifact(key, store)
+    artifact = artifact_in(store, key)
     manifest = artifact.manifest
     if as_json:
         click.echo(manifest.to_bytes().decode(), nl=False)
@@ -97,23 +98,21 @@ def show(key: str, as_json: bool, store: str | None) -> None:
     click.echo(aligned(["FILE", "SIZE", "DIGEST"], [[f.path, size(f.size), f.digest] for f in manifest.files]))
 
 
-@artifacts_command.command("verify")
+@artifacts_command.command("verify", cls=StoreCommand)
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
-@any_store_option
-def verify(keys: tuple[str, ...], store: str | None) -> None:
+def verify(keys: tuple[str, ...], store: Store) -> None:
     """Compare every file's size and SHA-256 with the manifest (of KEYs, or of all artifacts)."""
     from boresight_api.outcome import FailureClass, StageFailure
 
-    from ..artifact import resolve_key, store_at
+    from ..artifact import resolve_key
     from ..errors import UserError
     from ..text import plural
 
-    files = store_at(store)
-    chosen = [resolve_key(files, key) for key in keys] or files.keys()
+    chosen = [resolve_key(store, key) for key in keys] or store.keys()
     broken = []
     for key in chosen:
         try:
-            manifest = files.verify(key)
+            manifest = store.verify(key)
             click.echo(f"ok      {key[:12]}  {manifest.stage}: {plural(len(manifest.files), 'file')}")
         except StageFailure as failure:
             if failure.failure is not FailureClass.MISSING_INPUT:
@@ -124,11 +123,10 @@ def verify(keys: tuple[str, ...], store: str | None) -> None:
         raise UserError(f"{plural(len(broken), 'artifact')} of {len(chosen)} cannot be used")
 
 
-@artifacts_command.command("pull")
+@artifacts_command.command("pull", cls=StoreCommand, in_cluster=False)
 @click.argument("key")
 @click.argument("folder", type=click.Path(path_type=Path))
-@any_store_option
-def pull(key: str, folder: Path, store: str | None) -> None:
+def pull(key: str, folder: Path, store: Store) -> None:
     """Copy an artifact into FOLDER, which must not exist or be empty; every file is checked as it arrives.
 
     A model's folder loads as it is: from_pretrained(FOLDER), vllm serve FOLDER.
@@ -136,11 +134,11 @@ def pull(key: str, folder: Path, store: str | None) -> None:
     import shutil
     import uuid
 
-    from ..artifact import open_artifact
+    from ..artifact import artifact_in
     from ..errors import UserError
     from ..text import plural, size
 
-    artifact = open_artifact(key, store)
+    artifact = artifact_in(store, key)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: found something there, expected no folder or an empty one; name another one")
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
@@ -154,37 +152,31 @@ def pull(key: str, folder: Path, store: str | None) -> None:
     click.echo(f"{folder}: {plural(len(files), 'file')}, {size(sum(f.size for f in files))}, {artifact.digest}")
 
 
-@artifacts_command.command("tag")
+@artifacts_command.command("tag", cls=StoreCommand)
 @click.argument("name")
 @click.argument("key")
-@any_store_option
-def tag(name: str, key: str, store: str | None) -> None:
+def tag(name: str, key: str, store: Store) -> None:
     """Let NAME mean the artifact KEY from now on: manifests say artifact://tags/NAME.
 
     A run resolves a tag once, when it is prepared; moving the tag changes no run that has begun.
     """
     from boresight_trainer.store.references import write_tag
 
-    from ..artifact import resolve_key, store_at
+    from ..artifact import resolve_key
 
-    files = store_at(store)
-    found = resolve_key(files, key)
-    write_tag(files, name, found)
+    found = resolve_key(store, key)
+    write_tag(store, name, found)
     click.echo(f"artifact://tags/{name} is {found}")
 
 
-@artifacts_command.command("untag")
+@artifacts_command.command("untag", cls=StoreCommand)
 @click.argument("name")
-@any_store_option
-def untag(name: str, store: str | None) -> None:
+def untag(name: str, store: Store) -> None:
     """Remove the tag NAME. What it named stays until `gc` finds that nobody else needs it."""
     from boresight_trainer.store.references import read_tag, tag_name
 
-    from ..artifact import store_at
-
-    files = store_at(store)
-    key = read_tag(files, name)
-    files.remove([tag_name(name)])
+    key = read_tag(store, name)
+    store.remove([tag_name(name)])
     click.echo(f"artifact://tags/{name} was {key}")
 
 

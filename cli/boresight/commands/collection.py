@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import any_store_option, output_option
+from ..stores import StoreCommand
+from .options import output_option
 
 if TYPE_CHECKING:
     from boresight_trainer.store.base import Store
@@ -16,35 +17,32 @@ if TYPE_CHECKING:
     from ..errors import UserError
 
 
-@click.command("du")
+@click.command("du", cls=StoreCommand)
 @output_option("table", "json", "csv")
-@any_store_option
-def du(output: str, store: str | None) -> None:
+def du(output: str, store: Store) -> None:
     """Sum what artifacts and checkpoints take, by run and stage.
 
     What several runs share is counted for each of them; the last lines count everything once.
     """
     from boresight_trainer.store.garbage import take_inventory
 
-    from ..artifact import store_at
     from ..tables import formatted
     from ..text import size
 
-    inventory = take_inventory(store_at(store), time.time())
+    inventory = take_inventory(store, time.time())
     rows = [*_by_run(inventory), *_totals(inventory)]
     if output == "table":
         rows = [{k: size(v) if isinstance(v, int) else v for k, v in row.items()} for row in rows]
     click.echo(formatted(rows, ["run", "stage", "key", "artifact", "checkpoints"], output))
 
 
-@click.command("gc")
+@click.command("gc", cls=StoreCommand)
 @click.option(
     "--keep-days", type=click.IntRange(min=0), default=30, show_default=True, help="How long a ref outlives its run."
 )
 @click.option("--delete", is_flag=True, help="Remove it. Without this nothing is removed, only listed.")
 @output_option("table", "json", "csv")
-@any_store_option
-def gc(keep_days: int, delete: bool, output: str, store: str | None) -> None:
+def gc(keep_days: int, delete: bool, output: str, store: Store) -> None:
     """List, and with --delete remove, what no run and no tag needs.
 
     Kept: what refs of runs and tags name and all that it was made from; what is younger than 7 days; what has no
@@ -53,12 +51,10 @@ def gc(keep_days: int, delete: bool, output: str, store: str | None) -> None:
     """
     from boresight_trainer.store.garbage import take_inventory, waste
 
-    from ..artifact import store_at
     from ..tables import formatted
     from ..text import plural, size
 
-    files = store_at(store)
-    found = waste(take_inventory(files, time.time()), keep_days=keep_days, live=_runs_here(files))
+    found = waste(take_inventory(store, time.time()), keep_days=keep_days, live=_runs_here(store))
     rows: list[dict[str, Any]] = [
         {
             "what": each.what,
@@ -74,7 +70,7 @@ def gc(keep_days: int, delete: bool, output: str, store: str | None) -> None:
     if not delete:
         click.echo(f"{total}: nothing was removed; --delete removes it", err=True)
         return
-    gone = _remove(files, found, keep_days)
+    gone = _remove(store, found, keep_days)
     click.echo(f"{plural(len(gone), 'entry', 'entries')}, {size(sum(e.size for e in gone))} removed", err=True)
 
 

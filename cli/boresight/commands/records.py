@@ -1,4 +1,4 @@
-"""``boresight list``, ``status``, ``results``, ``compare``: what became of runs on this machine."""
+"""``list``, ``status``, ``results``, ``compare``: what became of runs."""
 
 from __future__ import annotations
 
@@ -7,110 +7,114 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import namespace_option, output_option, store_option, store_path
+from ..face import OBJECT, RunsCommand, complete_run, run_argument
+from .options import output_option
 
 if TYPE_CHECKING:
-    from ..records import RunFolder, RunRecord, StageRecord
+    from ..records import RunRecord
     from ..results import Results
+    from ..source import Runs, RunsToRead
 
 
-@click.command("list", short_help="List runs on this machine.")
+@click.command(
+    "list",
+    cls=RunsCommand,
+    short_help="List runs.",
+    cluster_options=[
+        click.Option(["-A", "--all-namespaces", "everywhere"], is_flag=True, help="Of all namespaces."),
+    ],
+)
 @output_option("table", "json", "csv")
-@store_option
-def list_command(output: str, store: str | None) -> None:
-    """List the runs of this machine's store, newest first."""
+def list_command(runs: Runs, output: str) -> None:
+    """List runs, newest first."""
     from ..errors import UserError
-    from ..records import RunRecords
     from ..tables import formatted
 
-    unreadable: list[UserError] = []
+    listing = runs.all()
     rows = [
         {
             "namespace": record.namespace,
             "name": record.name,
             "kind": record.kind,
-            "status": record.state.value,
-            "stage": _stage_at_work(record),
+            "status": record.status,
+            "stage": record.at_work.name if record.at_work is not None else "",
+            "progress": _percent(record),
             "started": record.started_at,
             "manifest": record.manifest_path,
         }
-        for _, record in RunRecords(store_path(store)).all(unreadable.append)
+        for record in listing.runs
     ]
-    click.echo(formatted(rows, ["namespace", "name", "kind", "status", "stage", "started", "manifest"], output))
-    if unreadable:
-        raise UserError("\n".join(str(error) for error in unreadable))
+    columns = ["namespace", "name", "kind", "status", "stage", "progress", "started"]
+    columns += ["manifest"] if any(row["manifest"] for row in rows) else []
+    click.echo(formatted(rows, columns, output))
+    if listing.unreadable:
+        raise UserError("\n".join(str(error) for error in listing.unreadable))
 
 
-@click.command("status", short_help="Show a run's stages: state, time, attempts.")
-@click.argument("run", required=False)
-@namespace_option
+@click.command(
+    "status",
+    cls=RunsCommand,
+    short_help="Show a run's stages: state, times, attempts, why it waits.",
+    local_options=[OBJECT],
+)
+@run_argument
 @output_option("table", "json")
-@store_option
-def status_command(run: str | None, namespace: str, output: str, store: str | None) -> None:
-    """Show the stages of RUN (default: the newest): state, key, time, attempts, and why one failed."""
+def status_command(runs: RunsToRead, run: str | None, output: str) -> None:
+    """Show the stages of RUN (default: the newest): state, key, time queued and worked, attempts, and why one waits or
+    failed."""
     import json
 
-    from ..records import RunRecords, to_document
-    from ..tables import aligned
-    from ..text import clean, duration, short
+    from ..records import to_document
+    from ..status_lines import status_lines
 
-    folder, record = RunRecords(store_path(store)).find(run, namespace)
+    record = runs.find(run)
     if output == "json":
-        click.echo(json.dumps(to_document(record), indent=1, ensure_ascii=False))
+        document = {"status": record.status, "state": record.state.value, **to_document(record)}
+        click.echo(json.dumps(document, indent=1, ensure_ascii=False))
         return
-    click.echo(f"{record.kind} {record.namespace}/{record.name}: {record.state.value}  ({record.manifest_path})")
-    rows = [
-        [
-            stage.name,
-            stage.state.value,
-            short(stage.key),
-            duration(stage.seconds) if stage.attempts else "",
-            str(len(stage.attempts) or ""),
-            _progress(folder, stage) or "  ".join(f"{name} {value}" for name, value in stage.metrics[:3]),
-        ]
-        for stage in record.stages
-    ]
-    click.echo(aligned(["STAGE", "STATE", "KEY", "TIME", "ATTEMPTS", "METRICS"], rows))
-    for stage in record.stages:
-        for line in _reasons(stage):
-            click.echo(clean(f"{stage.name}: {line}"))
-    if folder.report_path.exists():
-        click.echo(f"report: {folder.report_path}")
+    for line in status_lines(record):
+        click.echo(line)
+    if (report := runs.report_path(record)).exists():
+        click.echo(f"report: {report}")
 
 
-@click.command("results", short_help="Print a run's results with their intervals.")
-@click.argument("run", required=False)
-@namespace_option
+@click.command(
+    "results",
+    cls=RunsCommand,
+    short_help="Print a run's results with their intervals.",
+    local_options=[OBJECT],
+)
+@run_argument
 @output_option("table", "json", "csv")
 @click.option("--slices", is_flag=True, help="Also the parts of the data sets.")
-@store_option
-def results_command(run: str | None, namespace: str, output: str, slices: bool, store: str | None) -> None:
+def results_command(runs: RunsToRead, run: str | None, output: str, slices: bool) -> None:
     """Print every score of RUN's evaluation (default: the newest run) with n and 95% interval."""
     from ..results import rows_of
     from ..runs import open_run
     from ..tables import formatted
 
-    found = open_run(run, namespace, store).results()
+    found = open_run(runs, run).results()
     rows = [row for row in rows_of(found) if slices or row["slice"] is None]
     columns = ["suite", "name", "candidate", "baseline", "value", "low", "high", "n", "invalid", "fit"]
     click.echo(formatted(rows, [*columns[:2], "slice", *columns[2:]] if slices else columns, output))
     for suite, reasons in found.unfit.items():
         click.echo(f'suite "{suite}" is unfit, its numbers are no evidence: {"; ".join(reasons)}', err=True)
+    for warning in found.warnings:
+        click.echo(warning, err=True)
 
 
 @click.command(
     "compare",
+    cls=RunsCommand,
     short_help="Put results side by side, if they may be compared.",
     epilog="""\b
 Examples:
   boresight compare beta-01 beta-05
   boresight compare before/results.json after/results.json -o csv""",
 )
-@click.argument("runs", nargs=-1, required=True, metavar="RUN|FILE RUN|FILE...")
-@namespace_option
+@click.argument("names", nargs=-1, required=True, metavar="RUN|FILE RUN|FILE...", shell_complete=complete_run)
 @output_option("table", "json", "csv")
-@store_option
-def compare_command(runs: tuple[str, ...], namespace: str, output: str, store: str | None) -> None:
+def compare_command(runs: Runs, names: tuple[str, ...], output: str) -> None:
     """Put the results of runs (or of results.json files) side by side.
 
     Refused where a suite was measured on other prompts or with other decoding settings: such numbers say nothing about
@@ -120,11 +124,11 @@ def compare_command(runs: tuple[str, ...], namespace: str, output: str, store: s
     from ..results import compare
     from ..tables import formatted
 
-    if len(runs) < 2:
+    if len(names) < 2:
         raise UserError("found one run, expected at least two to compare")
-    named = [(_column(name), _results(name, namespace, store)) for name in runs]
+    named = [(_column(name), _results(runs, name)) for name in names]
     if len({name for name, _ in named}) < len(named):
-        named = [(name, results) for name, (_, results) in zip(runs, named, strict=True)]
+        named = [(name, results) for name, (_, results) in zip(names, named, strict=True)]
     rows = compare(named)
     columns = ["suite", "name", "candidate", "baseline"]
     columns += [column for name, _ in named for column in (name, f"{name} interval")]
@@ -136,39 +140,14 @@ def _column(name: str) -> str:
     return path.parent.name or path.stem if path.suffix == ".json" else name
 
 
-def _results(name: str, namespace: str, store: str | None) -> Results:
+def _results(runs: Runs, name: str) -> Results:
     from ..results import read_results
     from ..runs import open_run
 
-    return read_results(Path(name)) if name.endswith(".json") else open_run(name, namespace, store).results()
+    return read_results(Path(name)) if name.endswith(".json") else open_run(runs, name).results()
 
 
-def _progress(folder: RunFolder, stage: StageRecord) -> str:
-    """How far a running stage is."""
-    from ..local.attempt import AttemptFolder
-    from ..records import State
-    from ..text import duration
-
-    if stage.state is not State.RUNNING or not stage.attempts:
-        return ""
-    progress = AttemptFolder(folder.attempt_folder(stage.name, stage.key, stage.attempts[-1].number)).read_progress()
-    if not progress or not progress.get("totalSteps"):
-        return "starting"
-    left = progress.get("remainingSeconds")
-    remaining = f", {duration(left)} left" if isinstance(left, int | float) else ""
-    return f"{progress.get('phase')} {progress.get('step')}/{progress['totalSteps']}{remaining}"
-
-
-def _stage_at_work(record: RunRecord) -> str:
-    """The first stage that is not done."""
-    return next((stage.name for stage in record.stages if not stage.state.done), "")
-
-
-def _reasons(stage: StageRecord) -> list[str]:
-    """Why attempts at a stage ended badly, newest last."""
-    return [
-        f"attempt {attempt.number}: {attempt.failure_class}: {attempt.message or ''}"
-        + (f" (log: {attempt.log})" if attempt.log else "")
-        for attempt in stage.attempts
-        if attempt.failure_class is not None
-    ]
+def _percent(run: RunRecord) -> str:
+    """How far the stage at work is."""
+    progress = run.at_work.progress if run.at_work is not None else None
+    return f"{100 * progress.step // progress.total_steps}%" if progress is not None and progress.total_steps else ""

@@ -1,43 +1,75 @@
-"""``boresight report``: one page about a run."""
+"""``report``: one page about a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import namespace_option, store_option, store_path
+from ..face import IN_CLUSTER, OBJECT, RunsCommand, run_argument
+
+if TYPE_CHECKING:
+    from ..source import RunsToRead
 
 
 @click.command(
     "report",
+    cls=RunsCommand,
     short_help="Write one self-contained HTML page about a run.",
     epilog="""\b
 Examples:
   boresight report --open
-  boresight report quickstart -o /tmp/quickstart.html""",
+  boresight report quickstart -o /tmp/quickstart.html
+  kubectl boresight report first --in-cluster
+  kubectl get arun first -o json | boresight report --object - --store s3://bucket/prefix -o first.html""",
+    local_options=[OBJECT],
+    only_in_cluster=[IN_CLUSTER],
 )
-@click.argument("run", required=False)
-@namespace_option
+@run_argument
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File. Default: beside the record."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="File; - is stdout. Default: beside the record; of a run in a cluster RUN-report/report.html.",
 )
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
-@store_option
-def report_command(run: str | None, namespace: str, output: Path | None, show: bool, store: str | None) -> None:
+def report_command(
+    runs: RunsToRead, run: str | None, output: Path | None, show: bool, in_cluster: bool = False
+) -> None:
     """Write the report on RUN (default: the newest): pipeline, results with intervals, examples, curves, every digest.
 
-    The page needs nothing but itself. results.json is written next to it.
+    The page needs nothing but itself. results.json is written next to it (not by --in-cluster, nor to stdout).
     """
-    from ..records import RunRecords
-    from ..report.write import write_report
+    from ..errors import UserError
+    from ..report.write import page, write_report
 
-    folder, record = RunRecords(store_path(store)).find(run, namespace)
-    written = write_report(folder, record, output.absolute() if output else None)
-    for line in written.summary:
-        click.echo(line)
-    click.echo(f"report: {written.path}")
+    record = runs.find(run)
+    to_stdout = output is not None and str(output) == "-"
+    if to_stdout and show:
+        raise UserError("--open: found --output -, expected a file to open")
+    if to_stdout and not in_cluster:
+        click.echo(page(record, runs.store(record)))
+        return
+    path = (output or runs.report_path(record)).absolute()
+    if in_cluster:
+        from ..cluster.reports import fetch_page
+        from ..cluster.source import ClusterRuns
+        from ..files import replace_text
+
+        assert isinstance(runs, ClusterRuns)
+        text = fetch_page(runs, record)
+        if to_stdout:
+            click.echo(text)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, text)
+    else:
+        written = write_report(record, runs.store(record), path)
+        for line in written.summary:
+            click.echo(line)
+    click.echo(f"report: {path}")
     if show:
         import webbrowser
 
-        webbrowser.open(written.path.as_uri())
+        webbrowser.open(path.as_uri())

@@ -10,8 +10,8 @@ from boresight_api.execution import Execution, Prepare, RunReference, Stage
 from boresight_api.pins import Pin
 from boresight_api.plan import PlannedStage
 
+from ..manifests import Manifest
 from .attempt import AttemptFolder
-from .planning import Manifest
 
 GRACE_SECONDS = 120
 """From SIGTERM to SIGKILL. On a CPU a generation batch takes a minute; a checkpoint waits for it."""

@@ -15,6 +15,7 @@ from boresight_api.plan import PlannedStage
 from boresight_trainer.store.file import FileStore
 
 from ..errors import UserError
+from ..manifests import Manifest, PlannedRun
 from ..records import Attempt, RunFolder, RunRecord, RunRecords, SourceEntry, StageRecord, State, now
 from ..text import duration, plural, short
 from . import lock
@@ -25,7 +26,7 @@ from .execution import GRACE_SECONDS, prepare_document, run_uid, stage_document
 from .interrupt import Interrupt
 from .launch import Launcher
 from .outcomes import Next, decide, last_lines, read_outcome
-from .planning import LocalPlan, Manifest, finished, known_pins, make_plan
+from .planning import finished, known_pins, make_plan
 
 PREPARE = "prepare"
 INTERRUPTED_EXIT = 130
@@ -84,7 +85,7 @@ class Work:
     launcher: Launcher
     record: RunRecord
 
-    def go(self, planned: LocalPlan) -> Finished:
+    def go(self, planned: PlannedRun) -> Finished:
         """prepare, then every stage in order; stops at the first that does not end well."""
         started = time.monotonic()
         self._announce(planned)
@@ -105,7 +106,7 @@ class Work:
 
     # -- the parts, in the order of their use ------------------------------------------------------------------------
 
-    def _announce(self, planned: LocalPlan) -> None:
+    def _announce(self, planned: PlannedRun) -> None:
         names = [stage.name for stage in planned.plan.stages]
         todo = estimate(
             planned.to_run,
@@ -126,7 +127,7 @@ class Work:
         if planned.held:
             self.display.note(f"spec.stopAfter: {', '.join(planned.held)} will not run")
 
-    def _prepare(self, planned: LocalPlan) -> PrepareReport | int:
+    def _prepare(self, planned: PlannedRun) -> PrepareReport | int:
         """Pin the sources, check the data, look at the store. Its report, or the exit code if that went wrong."""
         number = _next_number(self.folder, PREPARE, None)
         attempt = AttemptFolder(self.folder.attempt_folder(PREPARE, None, number))
@@ -144,7 +145,7 @@ class Work:
         self.display.end("✓", f"{duration(ended.seconds)}")
         return outcome.prepare
 
-    def _replan(self, planned: LocalPlan, report: PrepareReport) -> LocalPlan:
+    def _replan(self, planned: PlannedRun, report: PrepareReport) -> PlannedRun:
         """The plan with prepare's pins, which must be the plan that prepare made."""
         pins = {pin.id: pin for pin in report.pins}
         final = make_plan(self.manifest, self.store, pins, recipe=planned.plan.recipe)
@@ -175,7 +176,7 @@ class Work:
             self._change(stage.name, key=stage.key)
         return final
 
-    def _stage(self, stage: PlannedStage, planned: LocalPlan, report: PrepareReport) -> int | None:
+    def _stage(self, stage: PlannedStage, planned: PlannedRun, report: PrepareReport) -> int | None:
         """One stage to its artifact. None if it is there in the end (or the stage is held), else the exit code."""
         if stage.name in planned.held:
             self._change(stage.name, state=State.HELD)
@@ -331,7 +332,7 @@ class Work:
         self.folder.write(self.record)
 
 
-def _new_record(manifest: Manifest, store: FileStore, planned: LocalPlan) -> RunRecord:
+def _new_record(manifest: Manifest, store: FileStore, planned: PlannedRun) -> RunRecord:
     stages = [StageRecord(PREPARE, PREPARE)]
     stages += [StageRecord(s.name, s.recipe, s.key, s.parents or (PREPARE,)) for s in planned.plan.stages]
     return RunRecord(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from boresight_api.artifact import ArtifactKind, ArtifactManifest
-from boresight_trainer.store.file import FileStore
+from boresight_trainer.store.base import Store
 
+from ..artifact import METRICS_FILE
 from ..records import RunRecord, StageRecord
-from ..results import Results, read_results
+from ..results import RESULTS_FILE, Results, read_results
 from ..text import duration, plural
 from .charts import Series
 from .examples import final_examples, synthesis_examples
@@ -54,15 +55,21 @@ class Finished:
 
     stage: StageRecord
     manifest: ArtifactManifest
-    folder: Path
+    store: Store
+
+    def file(self, name: str) -> Path | None:
+        """One file of the artifact on this machine, checked; None if it has none of that name."""
+        listed = any(file.path == name for file in self.manifest.files)
+        return self.store.file(self.manifest.key, name) if listed else None
 
 
-def collect(record: RunRecord, store: FileStore) -> tuple[Report, Headline, Results | None]:
+def collect(record: RunRecord, store: Store) -> tuple[Report, Headline, Results | None]:
     """The report on ``record``, with what of it exists."""
     finished = tuple(_finished(record, store))
     evaluation = _of_kind(finished, ArtifactKind.EVALUATION)
     pairs = _of_kind(finished, ArtifactKind.PAIRS)
-    results = read_results(evaluation.folder / "results.json") if evaluation is not None else None
+    measured = evaluation.file(RESULTS_FILE) if evaluation is not None else None
+    results = read_results(measured) if measured is not None else None
     refinement = read_refinement(pairs.manifest.metrics) if pairs is not None else None
     top = headline(results, refinement)
     report = Report(
@@ -79,7 +86,7 @@ def collect(record: RunRecord, store: FileStore) -> tuple[Report, Headline, Resu
         measures=tuple(tables(results)) if results is not None else (),
         filters=tuple(_filters(pairs)) if pairs is not None else (),
         curves=tuple(_curves(finished)),
-        synthesis_examples=synthesis_examples(_lines(pairs.folder / "synthesis.jsonl")) if pairs is not None else (),
+        synthesis_examples=synthesis_examples(_lines(pairs.file("synthesis.jsonl"))) if pairs is not None else (),
         final_examples=_final_examples(evaluation, results),
         digests=tuple(_digests(record, finished)),
         manifest=_manifest_text(record.manifest),
@@ -88,10 +95,10 @@ def collect(record: RunRecord, store: FileStore) -> tuple[Report, Headline, Resu
     return report, top, results
 
 
-def _finished(record: RunRecord, store: FileStore) -> Iterator[Finished]:
+def _finished(record: RunRecord, store: Store) -> Iterator[Finished]:
     for stage in record.stages:
         if stage.key is not None and stage.state.done and (manifest := store.manifest(stage.key)) is not None:
-            yield Finished(stage, manifest, store.path(stage.key))
+            yield Finished(stage, manifest, store)
 
 
 def _of_kind(finished: Sequence[Finished], kind: ArtifactKind) -> Finished | None:
@@ -116,10 +123,10 @@ def _stage_views(record: RunRecord, finished: Sequence[Finished]) -> Iterator[St
     manifests = {item.stage.name: item.manifest for item in finished}
     for stage in record.stages:
         manifest = manifests.get(stage.name)
-        seconds = stage.seconds if stage.attempts else manifest.wall_seconds if manifest else None
+        seconds = stage.seconds or (manifest.wall_seconds if manifest else None)
         facts = [f"{name} {value}" for name, value in stage.metrics[:3]]
-        if len(stage.attempts) > 1:
-            facts.append(plural(len(stage.attempts), "attempt"))
+        if stage.attempt_count > 1:
+            facts.append(plural(stage.attempt_count, "attempt"))
         what = WHAT.get(stage.name, stage.recipe)
         yield StageView(stage.name, what, stage.state.value, stage.key, seconds, tuple(facts))
 
@@ -142,8 +149,7 @@ def _filters(pairs: Finished) -> Iterator[Table]:
 
 def _curves(finished: Sequence[Finished]) -> Iterator[Curve]:
     for item in finished:
-        path = item.folder / "metrics.jsonl"
-        lines = [line for line in _lines(path) if "step" in line]
+        lines = [line for line in _lines(item.file(METRICS_FILE)) if "step" in line]
         for name, title in CURVES.items():
             values = [
                 (float(line["step"]), float(line[name])) for line in lines if isinstance(line.get(name), int | float)
@@ -156,7 +162,7 @@ def _final_examples(evaluation: Finished | None, results: Results | None) -> tup
     suites = results.suites("Verifiable") if results is not None else []
     if evaluation is None or results is None or not suites:
         return ()
-    samples = _lines(evaluation.folder / f"samples_{suites[0]}.jsonl")
+    samples = _lines(evaluation.file(f"samples_{suites[0]}.jsonl"))
     return final_examples(samples, candidate_of(results, suites[0]))
 
 
@@ -218,7 +224,7 @@ def _footer(record: RunRecord) -> str:
     )
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
+def _lines(path: Path | None) -> list[dict[str, Any]]:
+    if path is None:
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

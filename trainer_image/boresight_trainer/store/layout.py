@@ -8,7 +8,7 @@ staging/<key, cut>-<random>/ what a stage is writing; renamed to artifacts/<key>
 checkpoints/<key>/<run UID, 8 letters>-<attempt>/
 cache/<name>/                what can be computed again
 tags/<name>.json             a name for a key
-logs/<run UID>/<stage>-<attempt>-<rank>.log
+logs/<run UID>/<stage>-<attempt>-<rank>.log  what a pod wrote to its log; of the pod that merges parts the rank is `merge`
 refs/<cluster>/<namespace>/<run UID>.json   which keys a run needs; gc keeps what refs reach
 """
 
@@ -71,3 +71,9 @@ def checked_name(text: str, what: str) -> str:
             f'{what}: found "{text}", expected letters, digits, ".", "_" and "-", starting with a letter or digit',
         )
     return text
+
+
+def log_name(run: str, stage: str, attempt: int, rank: str) -> str:
+    """Where the log of one process of an attempt is kept. ``rank``: a number, or ``merge``."""
+    name = checked_name(f"{stage}-{attempt}-{rank}.log", "log")
+    return f"{LOGS}/{checked_name(run, 'run UID')}/{name}"

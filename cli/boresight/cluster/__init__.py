@@ -1,0 +1,1 @@
+"""Runs in a cluster: what ``kubectl boresight`` knows that ``boresight`` does not."""

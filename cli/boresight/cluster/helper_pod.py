@@ -1,0 +1,119 @@
+"""A short-lived pod that reads a run's store where the run's own pods read it. Pure: from a Job of the run to the pod.
+
+It is as a stage's pod is, for that one was allowed: image, Secret by reference, user, volumes, placement. It has no
+token, no device, and of the environment what the store needs and users have set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .api import Object
+
+CONTAINER = "boresight"
+DEADLINE_SECONDS = 900
+GRACE_SECONDS = 5
+OBJECT_ANNOTATION = "boresight.dev/run-object"
+OBJECT_FOLDER = "/etc/boresight/run"
+OBJECT_FILE = f"{OBJECT_FOLDER}/run.json"
+"""The run, where the command in the pod reads it."""
+LABELS = {"app.kubernetes.io/managed-by": "kubectl-boresight", "app.kubernetes.io/part-of": "boresight"}
+"""Not the operator's: it must not take this pod for a stage's."""
+_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_OURS = ("BORESIGHT_", "HF_", "MASTER_", "NODE_RANK", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+"""Beginnings of names that mean a stage's work, or a Secret that reading a store does not need."""
+_KEPT = "BORESIGHT_CA_BUNDLE"
+_PLACEMENT = (
+    "nodeSelector",
+    "tolerations",
+    "priorityClassName",
+    "runtimeClassName",
+    "imagePullSecrets",
+    "serviceAccountName",
+)
+
+
+def helper_pod(
+    job: Mapping[str, Any], run: Mapping[str, Any], *, name: str, command: Sequence[str], document: str | None
+) -> Object:
+    """The pod that runs ``command`` and reads the store as ``job`` does. ``document``: for :data:`OBJECT_FILE`."""
+    template = job["spec"]["template"]["spec"]
+    stage = template["containers"][0]
+    dropped = {v["name"] for v in template.get("volumes", ()) if _is_the_stages(v)}
+    volumes = [volume for volume in template.get("volumes", ()) if volume["name"] not in dropped]
+    mounts = [mount for mount in stage.get("volumeMounts", ()) if mount["name"] not in dropped]
+    annotations = {}
+    if document is not None:
+        annotations[OBJECT_ANNOTATION] = document
+        item = {"path": "run.json", "fieldRef": {"fieldPath": f"metadata.annotations['{OBJECT_ANNOTATION}']"}}
+        volumes.append({"name": "boresight-run", "downwardAPI": {"items": [item]}})
+        mounts.append({"name": "boresight-run", "mountPath": OBJECT_FOLDER, "readOnly": True})
+    container = {
+        "name": CONTAINER,
+        "image": stage["image"],
+        **({"imagePullPolicy": stage["imagePullPolicy"]} if stage.get("imagePullPolicy") else {}),
+        "command": list(command),
+        "env": [variable for variable in stage.get("env", ()) if _is_wanted(variable["name"])],
+        "resources": _resources(stage.get("resources") or {}),
+        "volumeMounts": mounts,
+        "securityContext": stage["securityContext"],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": run["metadata"]["namespace"],
+            "labels": {**LABELS, "boresight.dev/reads-store-of": run["metadata"]["name"]},
+            "annotations": annotations,
+            "ownerReferences": [_owner(run)],
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": DEADLINE_SECONDS,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": template["securityContext"],
+            "containers": [container],
+            "volumes": volumes,
+            **{field: template[field] for field in _PLACEMENT if template.get(field)},
+        },
+    }
+
+
+def newest_job(jobs: Sequence[Mapping[str, Any]], stage_label: str) -> Mapping[str, Any] | None:
+    """The newest Job of ``prepare``, which asks for no device; else the newest of any stage."""
+    prepare = [job for job in jobs if job["metadata"].get("labels", {}).get(stage_label) == "prepare"]
+    return max(prepare or jobs, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
+
+
+def environment_of(job: Mapping[str, Any]) -> dict[str, str]:
+    """Plain values of its container's environment; what Secrets give is not among them."""
+    variables = job["spec"]["template"]["spec"]["containers"][0].get("env", ())
+    return {str(variable["name"]): str(variable["value"]) for variable in variables if "value" in variable}
+
+
+def _is_the_stages(volume: Mapping[str, Any]) -> bool:
+    """Its document, its shared memory, and credentials of other stores."""
+    name = str(volume["name"])
+    return name in {"boresight-stage", "boresight-shm"} or name.startswith("boresight-store-")
+
+
+def _is_wanted(variable: str) -> bool:
+    return variable == _KEPT or not variable.startswith(_OURS)
+
+
+def _resources(resources: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {
+        what: {name: amount for name, amount in (resources.get(what) or {}).items() if name in _RESOURCES}
+        for what in ("requests", "limits")
+    }
+    return {what: amounts for what, amounts in kept.items() if amounts}
+
+
+def _owner(run: Mapping[str, Any]) -> dict[str, Any]:
+    """So that the pod goes with its run, whatever happens here. Not its controller: no operator acts on it."""
+    meta = run["metadata"]
+    return {"apiVersion": run["apiVersion"], "kind": run["kind"], "name": meta["name"], "uid": meta["uid"]}

@@ -1,0 +1,144 @@
+"""Running one of our commands in a pod beside the run's own, and giving back what it printed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..records import RunRecord
+from .api import CONFIG_MAPS, EVENTS, JOBS, PODS, Object
+from .helper_pod import GRACE_SECONDS, OBJECT_FILE, helper_pod, newest_job
+from .kinds import BY_KIND, RUN_UID_LABEL, STAGE_LABEL
+from .logs import pod_log
+from .record import manifest_of
+
+if TYPE_CHECKING:
+    from .source import ClusterRuns
+
+START_SECONDS = 300.0
+"""For a pod to be placed and its image to be there: the run's nodes have it."""
+POLL_SECONDS = 0.5
+OBJECT_OPTION = ("--object", OBJECT_FILE)
+
+
+class InCluster:
+    """A command in a pod. Iterating gives what it prints; ``exit_code`` is known afterwards."""
+
+    def __init__(self, runs: ClusterRuns, run: RunRecord, command: Sequence[str], *, with_object: bool = False) -> None:
+        """``command``: ``--store`` is added. ``with_object``: so is ``--object``, with the run as it is now."""
+        self._runs, self._run, self._command, self._with_object = runs, run, command, with_object
+        self.exit_code: int | None = None
+
+    def output(self) -> Iterator[bytes]:
+        """Start the pod, stream its output, remove it, however this ends."""
+        runs, run = self._runs, self._run
+        whole = runs.get(BY_KIND[run.kind], run.namespace, run.name)
+        job = job_of(runs, run)
+        given = OBJECT_OPTION if self._with_object else ()
+        command = [*self._command, *given, "--store", run.store or store_of(runs, job)]
+        document = json.dumps(trimmed(whole), separators=(",", ":")) if self._with_object else None
+        name = f"{run.name[:40].rstrip('-')}-cli-{uuid.uuid4().hex[:8]}"
+        pod = helper_pod(job, whole, name=name, command=command, document=document)
+        with _terminated_as_interrupted():
+            try:
+                runs.api.create(PODS, run.namespace, pod)
+                started = self._started(name)
+                yield from pod_log(runs, started, follow=True)
+                self.exit_code = self._ended(name)
+            finally:
+                runs.api.delete(PODS, run.namespace, name, gracePeriodSeconds=GRACE_SECONDS)
+
+    def _started(self, name: str) -> Object:
+        """The pod, once its container runs or has ended. Raises :class:`UserError` saying why it does not."""
+        end = self._runs.clock() + START_SECONDS
+        while True:
+            pod = self._runs.api.get(PODS, self._run.namespace, name)
+            if pod.get("status", {}).get("phase") in {"Running", "Succeeded", "Failed"}:
+                return pod
+            why = waiting_reason(pod)
+            if why is not None and why.startswith(
+                ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError")
+            ):
+                raise UserError(f"pod {name} cannot start: {why}")
+            if self._runs.clock() > end:
+                raise UserError(f"pod {name} did not start in {START_SECONDS:g} s: {why or self._event(name)}")
+            self._runs.sleep(POLL_SECONDS)
+
+    def _ended(self, name: str) -> int:
+        """Its exit code. The log's end comes a little before the pod's."""
+        end = self._runs.clock() + 30
+        while True:
+            pod = self._runs.api.get(PODS, self._run.namespace, name)
+            for container in pod.get("status", {}).get("containerStatuses") or ():
+                if (ended := container.get("state", {}).get("terminated")) is not None:
+                    return int(ended["exitCode"])
+            if self._runs.clock() > end:
+                raise UserError(f"pod {name}: its log ended, but it did not")
+            self._runs.sleep(POLL_SECONDS)
+
+    def _event(self, name: str) -> str:
+        found = self._runs.api.list(EVENTS, self._run.namespace)
+        ours = [e for e in found if e.get("involvedObject", {}).get("name") == name]
+        return f"{ours[-1].get('reason')}: {ours[-1].get('message')}" if ours else "no node has taken it"
+
+
+def job_of(runs: ClusterRuns, run: RunRecord) -> Object:
+    """The Job of the run that tells how its pods read the store."""
+    job = newest_job(runs.api.list(JOBS, run.namespace, labels=f"{RUN_UID_LABEL}={run.uid}"), STAGE_LABEL)
+    if job is None:
+        raise UserError(
+            f"run {run.namespace}/{run.name} has no Job any more (or not yet), which says where its store is and with "
+            "which image and Secret it is read; `kubectl boresight retry` makes one, or name a run that has one"
+        )
+    return dict(job)
+
+
+def waiting_reason(pod: Object) -> str | None:
+    """Why a pod does not run, as its node or the scheduler says."""
+    status = pod.get("status", {})
+    for container in status.get("containerStatuses") or ():
+        waiting = container.get("state", {}).get("waiting")
+        if waiting:
+            return f"{waiting.get('reason')}: {waiting.get('message', '')}"
+    unplaced = (c for c in status.get("conditions") or () if c["type"] == "PodScheduled" and c["status"] == "False")
+    return next((f"{c.get('reason')}: {c.get('message', '')}" for c in unplaced), None)
+
+
+def store_of(runs: ClusterRuns, job: Object) -> str:
+    """The store of a run that names none: the operator's settings name it in what it gave the Job."""
+    meta, spec = job["metadata"], job["spec"]["template"]["spec"]
+    config = next((v["configMap"]["name"] for v in spec.get("volumes", ()) if v["name"] == "boresight-stage"), None)
+    if config is None:
+        raise UserError(f"job {meta['name']}: found no document of a stage in it, expected the volume boresight-stage")
+    data = runs.api.get(CONFIG_MAPS, meta["namespace"], config).get("data", {})
+    document = json.loads(next(iter(data.values()), "{}"))
+    return str(document["execution"]["storage"])
+
+
+def trimmed(run: Object) -> dict[str, Any]:
+    """The run without what only the API server needs: an object's annotations have 256 KiB in all."""
+    kept = ("namespace", "uid", "creationTimestamp")
+    manifest = manifest_of(run)
+    manifest["metadata"] |= {name: run["metadata"][name] for name in kept}
+    return {**manifest, "status": run.get("status") or {}}
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM and SIGHUP end us as Ctrl-C does, so that the pod is removed."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,89 @@
+"""Commands on a store: one that is named here, or in a cluster that of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from .face import IN_CLUSTER, complete_run, face_of
+
+STORE = click.Option(
+    ["--store"],
+    metavar="URI",
+    help="Folder, file:// or s3:// URI of the store (s3: with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for "
+    "other stores than AWS, AWS_ENDPOINT_URL_S3). Default: $BORESIGHT_STORE, else the user's data folder.",
+)
+RUN = click.Option(
+    ["--run"], metavar="RUN", shell_complete=complete_run, help="Whose store. Default: the newest run's."
+)
+
+
+class StoreCommand(click.Command):
+    """A command on a store: gets it as its argument ``store``, opened as the face's options say."""
+
+    def __init__(self, *args: Any, in_cluster: bool = True, **kwargs: Any) -> None:
+        """``in_cluster``: whether what it does can be done by a pod whose output is printed here."""
+        super().__init__(*args, **kwargs)
+        self._in_cluster = in_cluster
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own, then those of the face, then help."""
+        *own, last = super().get_params(ctx)
+        return [*own, *self._where(ctx), last]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Open the store, or let a pod do it all."""
+        taken = self.taken(ctx)
+        if not face_of(ctx).in_cluster:
+            from .artifact import store_at
+
+            ctx.params["store"] = store_at(taken["store"])
+            return super().invoke(ctx)
+        run, in_pod = taken.pop("run"), taken.pop("in_cluster", False)
+        from .cluster.source import open_cluster
+
+        runs = open_cluster(**taken)
+        record = runs.find(run)
+        if not in_pod:
+            ctx.params["store"] = runs.store(record)
+            return super().invoke(ctx)
+        from .cluster.in_cluster import InCluster
+        from .output import pour
+
+        command = InCluster(runs, record, ["boresight", "artifacts", str(ctx.info_name), *self.words(ctx)])
+        pour(command.output())
+        return ctx.exit(command.exit_code or 0)
+
+    def taken(self, ctx: click.Context) -> dict[str, Any]:
+        """The values of the options that say where, taken out of the context's."""
+        return {str(option.name): ctx.params.pop(str(option.name), None) for option in self._where(ctx)}
+
+    def words(self, ctx: click.Context) -> Iterator[str]:
+        """Its own options and arguments as somebody would type them."""
+        for parameter in self.params:
+            value = ctx.params.get(str(parameter.name))
+            if isinstance(parameter, click.Option):
+                if parameter.is_flag and value:
+                    yield parameter.opts[-1]
+                elif not parameter.is_flag and value is not None:
+                    yield from (parameter.opts[-1], str(value))
+        yield from (
+            str(word)
+            for parameter in self.params
+            if isinstance(parameter, click.Argument)
+            for word in _several(ctx.params.get(str(parameter.name)))
+        )
+
+    def _where(self, ctx: click.Context) -> tuple[click.Option, ...]:
+        face = face_of(ctx)
+        if not face.in_cluster:
+            return (STORE,)
+        return (RUN, *((IN_CLUSTER,) if self._in_cluster else ()), *face.options)
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
