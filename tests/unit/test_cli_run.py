@@ -13,9 +13,9 @@ from boresight.errors import UserError
 from boresight.local import lock
 from boresight.local.attempt import AttemptFolder, Process
 from boresight.local.display import LineDisplay
-from boresight.manifests import Manifest, read_manifest
 from boresight.local.run import Finished, run_manifest
 from boresight.main import main
+from boresight.manifests import Manifest, read_manifest
 from boresight.records import State
 from boresight_api.artifact import MANIFEST_NAME, ArtifactManifest, Parent
 from boresight_api.outcome import FailureClass

@@ -13,6 +13,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[3]
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+SHARED = {"pydantic", "pyyaml", "click", "urllib3"}
+"""Requirements of the command that what the operator requires brings, too: kopf needs click, kubernetes urllib3."""
 RECIPES = {"operator": "operator/Dockerfile", "trainer": "trainer_image/Dockerfile"}
 
 
@@ -81,7 +83,7 @@ def test_an_image_wants_what_the_project_says_and_no_more() -> None:
 
 def test_the_operator_imports_nothing_that_its_image_lacks() -> None:
     """In a process of its own, with the requirements of the command hidden."""
-    hidden = {re.split(r"[^A-Za-z0-9-]", line)[0] for line in PROJECT["dependencies"]} - {"pydantic", "pyyaml", "click"}
+    hidden = {re.split(r"[^A-Za-z0-9-]", line)[0] for line in PROJECT["dependencies"]} - SHARED
     assert {"rich", "minio"} <= hidden
     program = f"import sys; sys.modules.update(dict.fromkeys({sorted(hidden)})); import boresight_operator.main"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ staging/<key, cut>-<random>/ what a stage is writing; renamed to artifacts/<key>
 checkpoints/<key>/<run UID, 8 letters>-<attempt>/
 cache/<name>/                what can be computed again
 tags/<name>.json             a name for a key
-logs/<run UID>/<stage>-<attempt>-<rank>.log  what a pod wrote to its log; of the pod that merges parts the rank is `merge`
+logs/<run UID>/<stage>-<attempt>-<rank>.log  what a pod wrote; of the pod that merges parts the rank is `merge`
 refs/<cluster>/<namespace>/<run UID>.json   which keys a run needs; gc keeps what refs reach
 """
 
