@@ -16,6 +16,7 @@ from apiserver.client import NAMESPACES, Client, until
 from apiserver.control_plane import ADMIN, ControlPlane
 from apiserver.crds import install_crds
 from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, Kubelet, Store
+from apiserver.kubelet_logs import KubeletLogs
 from apiserver.operator_process import LATER_RELEASE, OperatorProcess
 from apiserver.plugin import Plugin
 from apiserver.world import World
@@ -78,6 +79,13 @@ def kubelet(client: Client) -> Iterator[Kubelet]:
     """Plays the nodes."""
     with Kubelet(client) as kubelet:
         yield kubelet
+
+
+@pytest.fixture(scope="session")
+def kubelet_logs(plane: ControlPlane, client: Client, kubelet: Kubelet) -> Iterator[KubeletLogs]:
+    """Serves what pods write."""
+    with KubeletLogs(client, plane.ca, plane.folder / "apiserver.key") as logs:
+        yield logs
 
 
 @pytest.fixture(scope="session")

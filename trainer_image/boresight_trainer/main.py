@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from . import stage as stages
 from .store.inputs import Inputs
+from .store.kept_log import keeping
 from .store.open import open_library
 from .store.trust import trust_own_authorities
 from .telemetry.logs import set_up as set_up_logs
@@ -98,12 +99,17 @@ DATA_COMMANDS: dict[str, Add] = {"check": _add_check, "make": _add_make}
 
 def run_stage(path: Path) -> int:
     """Run the stage described by the file at ``path``; write its outcome; return the exit code."""
-    set_up_logs()
     try:
         stage = Stage.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         print(f"error: {path}: {error}", file=sys.stderr)
         return ExitCode.INVALID_CONFIG
+    with keeping(stage.execution, stage.run, stage.name):
+        set_up_logs()
+        return _run(stage)
+
+
+def _run(stage: Stage) -> int:
     outcome = _attempt(stage)
     try:
         _write_outcome(Path(stage.execution.outcome_file), outcome)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MERGE = "merge"
 _WITHOUT_A_LOG = {400, 404, 500, 502, 503, 504}
-"""Answers for a pod whose container has not started, is gone, or lies on a node that does not answer."""
+"""Answers for a pod whose container is gone, or lies on a node that does not answer."""
 
 
 def log(runs: ClusterRuns, run: RunRecord, wanted: LogWanted) -> Iterator[bytes]:
@@ -31,15 +31,15 @@ def log(runs: ClusterRuns, run: RunRecord, wanted: LogWanted) -> Iterator[bytes]
     pod = pod_of_rank(runs.api.list(PODS, run.namespace, labels=labels), rank)
     if pod is not None:
         name = pod["metadata"]["name"]
+        if pod.get("status", {}).get("phase", "Pending") == "Pending":  # its log would be empty, and no error
+            why = f": {stage.reason}: {stage.message}" if stage.message else ""
+            raise UserError(f"pod {name} has not started, so there is no log yet{why}")
         try:
             yield from pod_log(runs, pod, follow=wanted.follow)
             return
         except ApiError as error:
             if error.code not in _WITHOUT_A_LOG:
                 raise
-            if pod.get("status", {}).get("phase") == "Pending":
-                why = f": {stage.reason}: {stage.message}" if stage.message else ""
-                raise UserError(f"pod {name} has not started, so there is no log yet{why}") from error
             click.echo(f"pod {name}: {error.message}; looking for the log that its process kept", err=True)
     if not wanted.in_cluster:
         yield from kept_log(runs.store(run), run, stage.name, attempt, rank)

@@ -53,6 +53,7 @@ from ..models.chat import ChatTokenizer
 from ..store.base import Artifacts, Store, StoredFile
 from ..store.digests import DigestCache
 from ..store.inputs import Inputs
+from ..store.kept_log import keeping
 from ..store.open import open_library
 from ..store.pins import pin
 from ..store.references import write_refs
@@ -86,6 +87,12 @@ def run_prepare(path: Path) -> int:
     except (OSError, ValidationError) as error:
         log.error("%s: %s", path, error)  # noqa: TRY400 the fault is the document's, a traceback says nothing
         return ExitCode.INVALID_CONFIG
+    with keeping(document.execution, document.run, STAGE_NAME):
+        set_up_logs()
+        return _run(document)
+
+
+def _run(document: Prepare) -> int:
     outcome = _outcome(document)
     outcome_file = Path(document.execution.outcome_file)
     outcome_file.parent.mkdir(parents=True, exist_ok=True)
