@@ -38,6 +38,7 @@ def record_of(run: Mapping[str, Any], now: float) -> RunRecord:
         stalled=str(stalled.get("message") or stalled.get("reason")) if stalled.get("status") == "True" else None,
         verdict=_verdict(conditions),
         device_seconds=status.get("deviceSeconds"),
+        headlines=tuple(_headline(result) for result in status.get("results") or ()),
     )
 
 
@@ -129,6 +130,22 @@ def _progress(stage: Mapping[str, Any], status: Mapping[str, Any]) -> Progress |
         return None
     remaining = status.get("remainingSeconds") if status.get("stage") == stage["name"] else None
     return Progress(int(found["step"]), int(found["totalSteps"]), remaining_seconds=remaining)
+
+
+def _headline(result: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {name: float(result[name]) if name in result else None for name in ("value", "low", "high")}
+    baseline = result.get("baseline")
+    return {
+        "suite": result["suite"],
+        "name": result["name"],
+        "slice": None,
+        "candidate": result["candidate"],
+        "baseline": None if baseline == "none" else baseline,
+        **numbers,
+        "n": result.get("n"),
+        "invalid": None,
+        "fit": True,  # lines of a suite that is not are in the artifact alone
+    }
 
 
 def _sources(status: Mapping[str, Any]) -> Iterator[SourceEntry]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 2.0
 PATIENCE_SECONDS = 300.0
 """For an API server that does not answer while a run is followed: an upgrade of the control plane takes less."""
+STORE_SECONDS = 15.0
+"""For a store that does not answer: from here it may never."""
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_S3"
 
 
@@ -185,7 +187,7 @@ class ClusterRuns:
             )
         environment = {**({ENDPOINT_VARIABLE: endpoint} if endpoint else {}), **os.environ}
         try:
-            return open_store(uri, environment=environment)
+            return open_store(uri, environment=environment, patience=STORE_SECONDS)
         except StageFailure as failure:
             raise UserError(
                 f"{uri} cannot be read from here: {failure.message}; --in-cluster (of artifacts, report and "

@@ -89,7 +89,7 @@ def _as_it_is(file: Path, store: str) -> Resolve:
 
 
 def _as_read_by(run: RunRecord, file: Path, *, rebased: bool) -> Resolve:
-    """What a source was for ``run``."""
+    """What a source was for ``run``; one that is pinned already is known by its commit."""
     from boresight_api.manifest import rebase
     from boresight_api.pins import source_id
 
@@ -97,13 +97,14 @@ def _as_read_by(run: RunRecord, file: Path, *, rebased: bool) -> Resolve:
     from ..pinning import Wanted
 
     pins = {str(pin["id"]): pin for pin in run.pins}
+    commits = {(s.uri, s.revision): pins.get(s.id) for s in run.sources if s.revision}
 
     def resolve(place: Place) -> Wanted:
         if place.uri.startswith("artifact://") and not place.uri.startswith("artifact://tags/"):
             return Wanted()
         source = {"uri": place.uri}
         uri = (rebase(source, file.absolute().parent.as_uri()) if rebased else source)["uri"]
-        found = pins.get(source_id(uri, place.revision, place.files))
+        found = pins.get(source_id(uri, place.revision, place.files)) or commits.get((uri, place.revision))
         if found is None:
             raise UserError(
                 f"{file}:{place.line}: {place.uri}: run {run.namespace}/{run.name} has no pin of it: it is not "

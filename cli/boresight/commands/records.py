@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,11 @@ from ..face import OBJECT, RunsCommand, complete_run, run_argument
 from .options import output_option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..records import RunRecord
     from ..results import Results
+    from ..runs import Run
     from ..source import Runs, RunsToRead
 
 
@@ -88,19 +91,38 @@ def status_command(runs: RunsToRead, run: str | None, output: str) -> None:
 @output_option("table", "json", "csv")
 @click.option("--slices", is_flag=True, help="Also the parts of the data sets.")
 def results_command(runs: RunsToRead, run: str | None, output: str, slices: bool) -> None:
-    """Print every score of RUN's evaluation (default: the newest run) with n and 95% interval."""
-    from ..results import rows_of
+    """Print every score of RUN's evaluation (default: the newest run) with n and 95% interval.
+
+    They are read from the store. Of a run in a cluster whose store cannot be reached from here, the first rows are
+    those of its status, and stderr says so.
+    """
     from ..runs import open_run
     from ..tables import formatted
 
-    found = open_run(runs, run).results()
-    rows = [row for row in rows_of(found) if slices or row["slice"] is None]
+    rows, unfit = _scores(open_run(runs, run))
     columns = ["suite", "name", "candidate", "baseline", "value", "low", "high", "n", "invalid", "fit"]
-    click.echo(formatted(rows, [*columns[:2], "slice", *columns[2:]] if slices else columns, output))
-    for suite, reasons in found.unfit.items():
+    shown = [row for row in rows if slices or row["slice"] is None]
+    click.echo(formatted(shown, [*columns[:2], "slice", *columns[2:]] if slices else columns, output))
+    for suite, reasons in unfit.items():
         click.echo(f'suite "{suite}" is unfit, its numbers are no evidence: {"; ".join(reasons)}', err=True)
-    for warning in found.warnings:
-        click.echo(warning, err=True)
+
+
+def _scores(run: Run) -> tuple[list[Mapping[str, Any]], Mapping[str, tuple[str, ...]]]:
+    """Rows, and suites that are unfit. Of a store that cannot be reached, what the status carries, and a word of it."""
+    from boresight_api.outcome import FailureClass, StageFailure
+
+    from ..errors import UserError
+    from ..results import rows_of
+
+    try:
+        found = run.results()
+        return list(rows_of(found)), found.unfit
+    except (UserError, StageFailure) as error:
+        away = not isinstance(error, StageFailure) or error.failure is not FailureClass.MISSING_INPUT
+        if not (away and run.record.headlines):
+            raise
+        click.echo(f"{error}\nthese are the first rows alone, as the run's status has them", err=True)
+        return list(run.record.headlines), {}
 
 
 @click.command(

@@ -17,18 +17,29 @@ ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """As in AWS' own tools; the first one counts."""
 
 
-def open_store(uri: str, *, cache: Path | None = None, environment: Mapping[str, str] = os.environ) -> Store:
+PATIENCE_SECONDS = 180.0
+"""For a bucket that does not answer. A stage waits rather than fail; a person does not."""
+
+
+def open_store(
+    uri: str,
+    *,
+    cache: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    patience: float = PATIENCE_SECONDS,
+) -> Store:
     """The store at ``uri``, to read and write: ``file:///folder`` or ``s3://bucket/prefix``.
 
     A bucket's endpoint, region, credentials and authorities are those of the environment (``AWS_*``). ``cache``: where
-    what comes from far is kept; by default the user's cache folder. Raises :class:`StageFailure` (InvalidConfig).
+    what comes from far is kept; by default the user's cache folder. ``patience``: seconds for which requests are tried
+    again. Raises :class:`StageFailure` (InvalidConfig).
     """
     if not uri.startswith("s3:"):
         return FileStore(uri)
     from .s3.client import EnvironmentCredentials
 
     endpoint = next((environment[name] for name in ENDPOINT_VARIABLES if environment.get(name)), None)
-    return _in_bucket(uri, endpoint, EnvironmentCredentials(environment), cache, environment)
+    return _in_bucket(uri, endpoint, EnvironmentCredentials(environment), cache, environment, patience)
 
 
 def open_library(
@@ -50,7 +61,12 @@ def _open_to_read(described: ReadStore, cache: Path | None, environment: Mapping
 
 
 def _in_bucket(
-    uri: str, endpoint: str | None, credentials: object, cache: Path | None, environment: Mapping[str, str]
+    uri: str,
+    endpoint: str | None,
+    credentials: object,
+    cache: Path | None,
+    environment: Mapping[str, str],
+    patience: float = PATIENCE_SECONDS,
 ) -> Store:
     from .local_cache import limit_of
     from .s3.bucket import Bucket
@@ -58,5 +74,5 @@ def _in_bucket(
     from .s3.retry import Retry
     from .s3.store import S3Store
 
-    bucket = Bucket(uri, make_client(endpoint, credentials, environment), Retry())
+    bucket = Bucket(uri, make_client(endpoint, credentials, environment), Retry(patience))
     return S3Store(bucket, cache or user_cache_folder(), limit_of(environment))
