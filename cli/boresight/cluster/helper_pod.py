@@ -6,6 +6,7 @@ token, no device, and of the environment what the store needs and users have set
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,12 @@ _RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _OURS = ("BORESIGHT_", "HF_", "MASTER_", "NODE_RANK", "RANK", "WORLD_SIZE", "LOCAL_RANK")
 """Beginnings of names that mean a stage's work, or a Secret that reading a store does not need."""
 _KEPT = "BORESIGHT_CA_BUNDLE"
+_NOT_THEIRS = re.compile(
+    r"([a-z0-9.-]*\.)?(boresight\.dev|batch\.kubernetes\.io|app\.kubernetes\.io|kueue\.x-k8s\.io)/|"
+    r"(job-name|controller-uid)$"
+).match
+"""Labels and annotations of ours and of the Job controller, which would take the pod for one of the Job's. Users' own
+stay: a policy, or what keeps a sidecar away, asks for them."""
 _PLACEMENT = (
     "nodeSelector",
     "tolerations",
@@ -43,7 +50,9 @@ def helper_pod(
     dropped = {v["name"] for v in template.get("volumes", ()) if _is_the_stages(v)}
     volumes = [volume for volume in template.get("volumes", ()) if volume["name"] not in dropped]
     mounts = [mount for mount in stage.get("volumeMounts", ()) if mount["name"] not in dropped]
-    annotations = {}
+    theirs = job["spec"]["template"].get("metadata") or {}
+    annotations = {name: text for name, text in (theirs.get("annotations") or {}).items() if not _NOT_THEIRS(name)}
+    labels = {name: text for name, text in (theirs.get("labels") or {}).items() if not _NOT_THEIRS(name)}
     if document is not None:
         annotations[OBJECT_ANNOTATION] = document
         item = {"path": "run.json", "fieldRef": {"fieldPath": f"metadata.annotations['{OBJECT_ANNOTATION}']"}}
@@ -65,7 +74,7 @@ def helper_pod(
         "metadata": {
             "name": name,
             "namespace": run["metadata"]["namespace"],
-            "labels": {**LABELS, "boresight.dev/reads-store-of": run["metadata"]["name"]},
+            "labels": {**labels, **LABELS, "boresight.dev/reads-store-of": run["metadata"]["name"]},
             "annotations": annotations,
             "ownerReferences": [_owner(run)],
         },
