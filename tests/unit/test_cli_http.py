@@ -1,0 +1,129 @@
+"""Requests of the plugin over real sockets: what is sent again, what is not, and through which proxy."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from boresight.cluster.api import NAMESPACES, Api, ApiError
+from boresight.cluster.kubeconfig import Access, User
+from boresight.errors import UserError
+
+Answer = Callable[[BaseHTTPRequestHandler], tuple[int, Any]]
+
+
+@contextmanager
+def a_server(answer: Answer) -> Iterator[tuple[str, list[BaseHTTPRequestHandler]]]:
+    """Its address, and the requests that it got."""
+    got: list[BaseHTTPRequestHandler] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            got.append(self)
+            code, document = answer(self)
+            body = document if isinstance(document, bytes) else json.dumps(document).encode()
+            self.send_response(code)
+            if code == 302:
+                self.send_header("Location", "http://elsewhere.example/")
+            if code in {429, 503}:
+                self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PATCH = do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", got
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def an_api(server: str, **fields: Any) -> Api:
+    return Api(Access("here", server, "team", User("me", token="t"), **fields))
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_busy_server_is_asked_again_and_only_for_what_changes_nothing() -> None:
+    codes = [429, 503, 200]
+    with a_server(lambda _: (codes.pop(0), {"metadata": {"name": "x"}})) as (url, got):
+        assert an_api(url).get(NAMESPACES, None, "x")["metadata"]["name"] == "x"
+        assert len(got) == 3
+    with a_server(lambda _: (503, {"message": "etcd is away", "reason": "Busy"})) as (url, got):
+        with pytest.raises(ApiError, match=r"the API server is busy \(503: etcd is away\); try again"):
+            an_api(url).merge(NAMESPACES, "", "x", {})
+        assert len(got) == 1
+
+
+def test_pages_are_read_to_the_end() -> None:
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, Any]:
+        second = "continue=more" in request.path
+        token = {} if second else {"continue": "more"}
+        return 200, {"items": [{"metadata": {"name": "b" if second else "a"}}], "metadata": token}
+
+    with a_server(answer) as (url, got):
+        assert [item["metadata"]["name"] for item in an_api(url).list(NAMESPACES, None)] == ["a", "b"]
+        assert "limit=500" in got[0].path
+
+
+def test_a_redirect_is_not_followed_with_our_token() -> None:
+    with a_server(lambda _: (302, b"moved")) as (url, got):
+        with pytest.raises(UserError, match="found no JSON: is this an API server"):
+            an_api(url).get(NAMESPACES, None, "x")
+        assert len(got) == 1
+
+
+@pytest.mark.parametrize("how", ["kubeconfig", "environment"])
+def test_the_proxy_that_was_named_is_used(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_server(lambda _: (200, {"metadata": {"name": "x"}})) as (url, got):
+        if how == "environment":
+            monkeypatch.setenv("http_proxy", url)
+        api = an_api("http://cluster.example:6443", proxy=url if how == "kubeconfig" else None)
+        api.get(NAMESPACES, None, "x")
+        assert got[0].path == "http://cluster.example:6443/api/v1/namespaces/x"
+        assert got[0].headers["authorization"] == "Bearer t"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with a_server(lambda _: (200, {})) as (direct, got):
+        an_api(direct).get(NAMESPACES, None, "x")
+        assert got[0].path == "/api/v1/namespaces/x"
+
+
+def test_a_proxy_of_another_kind_is_refused() -> None:
+    with pytest.raises(UserError, match=r"proxy socks5://p:1080: expected an http:// or https:// proxy"):
+        an_api("http://cluster.example", proxy="socks5://p:1080").get(NAMESPACES, None, "x")
+
+
+def test_credentials_that_can_be_had_anew_are_tried_once_more(tmp_path: Any) -> None:
+    token = tmp_path / "token"
+    token.write_text("old")
+
+    def answer(request: BaseHTTPRequestHandler) -> tuple[int, Any]:
+        if request.headers["authorization"] == "Bearer new":
+            return 200, {"metadata": {"name": "x"}}
+        token.write_text("new")
+        return 401, {"message": "Unauthorized", "reason": "Unauthorized"}
+
+    with a_server(answer) as (url, got):
+        api = Api(Access("here", url, "team", User("me", token_file=token)))
+        assert api.get(NAMESPACES, None, "x")["metadata"]["name"] == "x"
+        assert len(got) == 2
+    with a_server(lambda _: (401, {"message": "Unauthorized", "reason": "Unauthorized"})) as (url, got):
+        with pytest.raises(ApiError, match="does not accept our credentials"):
+            an_api(url).get(NAMESPACES, None, "x")
+        assert len(got) == 1
