@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,14 +101,3 @@ class Background:
         """How it ended. Raises subprocess.TimeoutExpired."""
         out, err = self.process.communicate(timeout=seconds)
         return Said(self.process.returncode, out, err)
-
-
-def seconds_of(*command: str) -> float:
-    """The shortest of three times."""
-
-    def once() -> float:
-        began = time.monotonic()
-        subprocess.run(command, check=True, capture_output=True)
-        return time.monotonic() - began
-
-    return min(once() for _ in range(3))

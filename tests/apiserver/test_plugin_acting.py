@@ -58,6 +58,10 @@ def test_what_another_tool_has_set_is_not_taken_from_it(world: World, plugin: Pl
     assert "somebody else sets the same fields" in said
     assert 'conflict with "argocd-controller"' in said
     assert "change them there, in Git or with the tool that applied them" in said
+    with plugin.start("run", written(tmp_path, an_eval_run(seed=2)), "--force-conflicts") as running:
+        assert running.first_news().startswith("evalrun/first applied")
+        found = world.now({"kind": "EvalRun", "metadata": {"namespace": world.namespace, "name": "first"}})
+        assert found["spec"]["seed"] == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from boresight_api.outcome import FailureClass
 from boresight_trainer.store.file import FileStore
 from boresight_trainer.store.layout import log_name
 from builders_cli import FakeLauncher, FakeProcess, a_manifest, fails, succeeds
+from builders_kubeconfig import write_kubeconfig
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -217,6 +219,34 @@ def test_python_users_name_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(UserError, match="found no kubeconfig"):
         boresight.run("first", "team", cluster=True)
+
+
+def test_on_a_terminal_the_tree_is_shown_live(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "boresight.main", "watch", "first", "--store", str(tmp_path / "store")]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env=env, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "AlignmentRun default/first: Succeeded" in shown
+    assert [name for name in ("prepare", "synthesis", "policy") if f"{name} " not in shown] == []
+    assert "policy: Succeeded" not in shown, "that is the plain form"
+
+
+def test_a_list_of_a_cluster_imports_nothing_heavy(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    write_kubeconfig(config, "http://127.0.0.1:1", {"token": "t"})
+    program = (
+        "import sys; from boresight.main import plugin_main;"
+        f"code = plugin_main(['list', '--kubeconfig', {str(config)!r}]);"
+        "print(code, sorted({'pydantic', 'rich', 'minio', 'kubernetes', 'requests', 'torch'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "75 []\n"
+    assert "http://127.0.0.1:1 (context one) does not answer: Connection refused" in done.stderr
 
 
 def test_kubectl_is_told_what_completes() -> None:

@@ -39,6 +39,8 @@ class ClusterRuns:
 
     api: Api
     everywhere: bool = False
+    force: bool = False
+    """Whether what is applied takes fields from other managers."""
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -224,7 +226,9 @@ class ClusterRuns:
         manifest = self.read(file)
         resource, namespace = BY_KIND[manifest.run.kind], self._namespace_of(manifest)
         try:
-            applied = self.api.apply(resource, namespace, manifest.name, _as_applied(manifest, namespace), force=False)
+            applied = self.api.apply(
+                resource, namespace, manifest.name, _as_applied(manifest, namespace), force=self.force
+            )
         except ApiError as error:
             raise self._not_applied(error, manifest, namespace) from error
         click.echo(f"{resource.kind.lower()}/{manifest.name} applied in namespace {namespace}", err=True)
@@ -262,7 +266,7 @@ class ClusterRuns:
         if error.code == 409:
             return UserError(
                 f"{manifest.path}: somebody else sets the same fields ({error.message}); change them there, in Git or "
-                "with the tool that applied them"
+                "with the tool that applied them, or take them over with --force-conflicts"
             )
         invalid = error.code in {400, 422}
         return UserError(f"{manifest.path}: {error.message}", INVALID_CONFIG if invalid else 1)

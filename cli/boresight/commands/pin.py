@@ -104,7 +104,7 @@ def _as_read_by(run: RunRecord, file: Path, *, rebased: bool) -> Resolve:
             return Wanted()
         source = {"uri": place.uri}
         uri = (rebase(source, file.absolute().parent.as_uri()) if rebased else source)["uri"]
-        found = pins.get(source_id(uri, place.revision, place.files)) or commits.get((uri, place.revision))
+        found = pins.get(source_id(uri, place.revision, place.files)) or commits.get((uri, place.revision or ""))
         if found is None:
             raise UserError(
                 f"{file}:{place.line}: {place.uri}: run {run.namespace}/{run.name} has no pin of it: it is not "

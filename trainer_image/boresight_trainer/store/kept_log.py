@@ -121,7 +121,7 @@ def kept(
                 return
 
     stdout, stderr = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _Tee(stdout, recent), _Tee(stderr, recent)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Tee(stdout, recent), _Tee(stderr, recent)
     thread = threading.Thread(target=carry, name="log", daemon=True)
     thread.start()
     try:
