@@ -227,7 +227,8 @@ def from_document(document: Mapping[str, Any]) -> RunRecord:
     values = _known(RunRecord, document)
     values["stages"] = tuple(_stage(stage) for stage in document.get("stages", ()))
     values["sources"] = tuple(SourceEntry(**_known(SourceEntry, source)) for source in document.get("sources", ()))
-    values["pins"] = tuple(document.get("pins", ()))
+    for name in ("pins", "headlines"):
+        values[name] = tuple(document.get(name, ()))
     return RunRecord(**values)
 
 
