@@ -61,7 +61,7 @@ class ApiError(UserError):
     """The API server refused. ``code`` is the HTTP status, ``reason`` Kubernetes' word for it."""
 
     def __init__(self, message: str, code: int, reason: str) -> None:
-        super().__init__(message)
+        super().__init__(message, UNREACHABLE if code in _BUSY else 1)
         self.code = code
         self.reason = reason
 

@@ -65,19 +65,18 @@ class ClusterRuns:
         return record_of(self.object(name), self.now())
 
     def follow(self, run: RunRecord) -> Iterator[RunRecord | None]:
-        """See :class:`boresight.source.Runs`; a new object of the same name is another run."""
-        lost: float | None = None
+        """See :class:`boresight.source.Runs`; a new object of the same name is another run. While the API server
+        is away the run is as it was last."""
+        lost, last = None, run
         while True:
             try:
                 now = self.get(BY_KIND[run.kind], run.namespace, run.name)
-                record = record_of(now, self.now())
-                lost = None
-                yield record if record.uid == run.uid else None
-            except ApiError as error:
-                if error.code != 404:
-                    raise
-                yield None
+                lost, last = None, record_of(now, self.now())
+                yield last if last.uid == run.uid else None
             except UserError as error:
+                if isinstance(error, ApiError) and error.code == 404:
+                    yield None
+                    return
                 if error.exit_code != UNREACHABLE:
                     raise
                 if lost is None:
@@ -85,7 +84,7 @@ class ClusterRuns:
                     click.echo(f"{error.message} Trying on.", err=True)
                 if self.clock() - lost > PATIENCE_SECONDS:
                     raise
-                yield run
+                yield last
             self.sleep(FOLLOW_SECONDS)
 
     def names(self, *, seconds: float) -> list[str]:
