@@ -14,7 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from boresight_api.outcome import FailureClass
-from boresight_operator import api, cache, client, effects, elector, operator, reconcile, siblings
+from boresight_operator import api, cache, client, effects, elector, lister, operator, reconcile, siblings
 from boresight_operator import claims as what_is_said
 from boresight_operator.decide import attempts, budgets, claims, classify, start
 from builders_manifests import an_alignment_run
@@ -99,7 +99,7 @@ def _never_taken() -> contextlib.ExitStack:
     return stack
 
 
-async def _at_once(self: operator.Operator, moment: float) -> None:
+async def _at_once(self: lister.Lister, moment: float) -> None:
     return None
 
 
@@ -256,7 +256,7 @@ async def deleted_unseen(told: Told) -> None:
     await told.end_of("first", "True")
 
 
-@guard("a new leader lists before it works", lambda: patch.object(operator.Operator, "_listed_since", _at_once))
+@guard("a new leader lists before it works", lambda: patch.object(lister.Lister, "wait_for_lists_since", _at_once))
 async def a_standby_that_is_behind(told: Told) -> None:
     """The standby has heard of the run's status, not of its Job."""
     told.world.start_operator("operator-b")
