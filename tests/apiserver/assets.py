@@ -1,39 +1,20 @@
 """Where etcd, kube-apiserver, kube-controller-manager and kubectl are: ``KUBEBUILDER_ASSETS``, the cache, or built.
 
-``python -m apiserver.assets`` (``make apikit``) builds them. They are one Go program (``kit/``), made once
-from the Go module proxy: 4 to 6 minutes on two cores, 3 GB in Go's build cache (which can be emptied), 130 MB stay.
+``python -m apiserver.assets`` (``make apikit``) builds them. They are one Go program, made once from the
+Go module proxy: 4 to 6 minutes on two cores, 3 GB in Go's build cache (which can be emptied), 130 MB stay.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from kits.go_programs import GoProgram, Say, missing
+from kits.go_programs import Say, missing
+from kits.kubernetes_programs import APIKIT
+from kits.kubernetes_programs import CONTROL_PLANE as NAMES
 
-NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 REMEDY = "or set KUBEBUILDER_ASSETS to a folder that holds " + ", ".join(NAMES)
-
-
-_SOURCES = GoProgram(
-    name="apikit",
-    folder=Path(__file__).parent / "kit",
-    module="k8s.io/kubernetes",
-    takes="4 to 6 minutes",
-    called=NAMES,
-)
-
-
-def _linker_flags(version: str) -> str:
-    """Without a version the API server calls itself v0.0.0, which kubectl refuses. No dates: all builds are alike."""
-    facts = {"gitVersion": version, "gitMajor": "1", "gitMinor": version.split(".")[1], "gitTreeState": "clean"}
-    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join(["-s", "-w", *(f"-X {package}.{k}={v}" for package in packages for k, v in facts.items())])
-
-
-APIKIT = replace(_SOURCES, linker_flags=_linker_flags(_SOURCES.version))
 
 
 def find_or_build(say: Say) -> Path:

@@ -30,6 +30,7 @@ class GoProgram:
     takes: str
     """What a build costs, for who waits for it."""
     package: str = "."
+    """A path in :attr:`folder`, if it is ours."""
     linker_flags: str = "-s -w"
     """``{version}`` stands for the version."""
     called: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class GoProgram:
     def cache(self) -> Path:
         """One folder for each content of :attr:`folder` and way to build it: a change is built anew and no two mix."""
         digest = hashlib.sha256(" ".join(filter(None, (self.package, self.linker_flags, self.tags))).encode())
-        for path in (self._go_mod, self.folder / "go.sum", *sorted(self.folder.glob("*.go"))):
+        for path in (self._go_mod, self.folder / "go.sum", *self._sources):
             digest.update(path.read_bytes())
         return cache_root() / self.name / f"{self.version}-{digest.hexdigest()[:8]}"
 
@@ -60,6 +61,11 @@ class GoProgram:
             if missing(folder, (self.name, *self.called)):
                 self._build(folder, say)
         return folder
+
+    @property
+    def _sources(self) -> list[Path]:
+        """Those of its main package that are ours."""
+        return sorted((self.folder / self.package).glob("*.go")) if self.package.startswith(".") else []
 
     @property
     def _go_mod(self) -> Path:
