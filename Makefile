@@ -7,11 +7,12 @@ STAMP  := $(VENV)/.installed
 .DEFAULT_GOAL := help
 # Tests with real servers: one process after the others, for the servers need the cores.
 SERVERS = tests/apiserver tests/s3
+APART   = $(SERVERS:%=--ignore %)
 
-.PHONY: help env demo apikit helmkit miniokit promkit test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
+.PHONY: help env demo apikit helmkit miniokit promkit clusterkit cluster cluster-down test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -38,12 +39,21 @@ miniokit: $(STAMP) ## Build MinIO for the tests of the S3 store, once (2 to 4 mi
 promkit: $(STAMP) ## Build Prometheus and its tools for the tests of metrics and alerts, once (3 to 6 minutes; needs Go)
 	@PYTHONPATH=tests $(BIN)/python -m kits.monitoring_programs
 
+clusterkit: $(STAMP) ## Build the programs of the tests' cluster, once (6 to 11 minutes, 5 after apikit; needs Go)
+	@PYTHONPATH=tests $(BIN)/python -m kits.kubernetes_programs
+
+cluster: $(STAMP) ## Bring up a Kubernetes of two nodes on this machine, and leave it running (needs root)
+	@PYTHONPATH=tests $(BIN)/python -m cluster up
+
+cluster-down: $(STAMP) ## End what `make cluster` has brought up
+	@PYTHONPATH=tests $(BIN)/python -m cluster down
+
 test: $(STAMP) lint apikit helmkit miniokit promkit ## Lint, type-check and test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist worksteal --ignore tests/apiserver --ignore tests/s3
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist worksteal $(APART)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" $(SERVERS)
 
 test-long: $(STAMP) lint apikit helmkit miniokit promkit ## As `test`, with the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal --ignore tests/apiserver --ignore tests/s3
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(APART)
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(SERVERS)
 
 lint: $(STAMP) ## Format check, lint, types, layers, generated files
