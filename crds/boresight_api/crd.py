@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .base import Contract
 from .descriptions import describe
+from .documents import dump_yaml
 from .kinds import AlignmentRun, EvalRun, FeedbackSynthesis
 from .spec import AlignmentRunSpec, EvalRunSpec, FeedbackSynthesisSpec
 from .status import RunStatus
@@ -135,8 +134,7 @@ def _schema(definition: Definition) -> Document:
 
 def render(definition: Definition) -> str:
     """The YAML of one CRD."""
-    body = yaml.safe_dump(crd(definition), sort_keys=False, width=120, allow_unicode=True)
-    return HEADER + body
+    return HEADER + dump_yaml(crd(definition))
 
 
 def main(arguments: list[str] | None = None) -> int:

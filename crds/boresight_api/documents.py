@@ -1,4 +1,4 @@
-"""YAML as kubectl reads it (sigs.k8s.io/yaml: YAML 1.1 with its own numbers, then JSON), duplicates refused.
+"""YAML as kubectl and Helm read it (sigs.k8s.io/yaml: YAML 1.1 with its own numbers, then JSON), duplicates refused.
 
 So ``2e-5`` is a number here although YAML 1.1 (and PyYAML) calls it text, ``1e5`` and ``1.0`` are whole numbers,
 ``0o17`` and ``017`` are 15, ``1_000`` is 1000, ``1:30`` is text, and ``y``, ``no`` and ``On`` are booleans. What holds
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -78,6 +79,24 @@ def load_documents(text: str) -> list[dict[str, Any]]:
     except yaml.YAMLError as error:
         raise ManifestError([Problem("", f"no YAML ({' '.join(str(error).split())})")]) from None
     return documents
+
+
+def dump_yaml(document: Mapping[str, Any]) -> str:
+    """YAML in which everybody reads the same: PyYAML alone leaves ``n`` and ``2e-5`` without quotes, which are text to
+    itself, and ``false`` and a number to kubectl and Helm."""
+    return yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what would be read as something else than text."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if _plain(text) == text else "'"
+    return dumper.represent_scalar(f"{_PREFIX}str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 class _Reader:

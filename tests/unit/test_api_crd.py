@@ -12,6 +12,7 @@ import pytest
 import yaml
 from boresight_api.base import models_of
 from boresight_api.crd import DEFINITIONS, MAX_BYTES, Definition, crd, main, render
+from boresight_api.documents import load_yaml
 from boresight_api.podtemplate import PodTemplate
 from boresight_api.status import RunStatus
 from boresight_api.structural import structural_schema
@@ -234,7 +235,9 @@ def test_a_stale_file_is_noticed_and_written_anew(tmp_path: Path, capsys: pytest
     assert main([str(tmp_path)]) == 0
     assert main(["--check", str(tmp_path)]) == 0
     for definition in DEFINITIONS:
-        assert yaml.safe_load((tmp_path / definition.file_name).read_text()) == crd(definition)
+        text = (tmp_path / definition.file_name).read_text()
+        assert load_yaml(text) == crd(definition), "to kubectl and Helm"
+        assert yaml.safe_load(text) == crd(definition), "to PyYAML"
     (tmp_path / DEFINITIONS[0].file_name).write_text("{}")
     assert main(["--check", str(tmp_path)]) == 1
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from boresight_api.documents import MAX_NODES, load_documents, load_yaml
+from boresight_api.documents import MAX_NODES, dump_yaml, load_documents, load_yaml
 from boresight_api.problems import ManifestError
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 # Written by sigs.k8s.io/yaml's YAMLToJSONStrict on `v: <text>`.
 KUBECTL = """
@@ -98,3 +100,21 @@ def test_aliases_cannot_grow_without_bound() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     with pytest.raises(ManifestError, match=f"more than {MAX_NODES} values"):
         load_yaml("\n".join(lines))
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"])))
+@example("n")
+@example("2e-5")
+@example("1_000")
+@example("0o17")
+@example("")
+@example("two\nlines\n")
+def test_text_that_is_written_is_text_to_who_reads_it_as_kubectl_does_in_names_and_in_values(text: str) -> None:
+    document = {text: text, "list": [text]}
+    assert load_yaml(dump_yaml(document)) == document
+
+
+def test_only_what_needs_quotes_gets_them_and_the_order_stays() -> None:
+    assert dump_yaml({"b": "text", "a": [1, True, None, "1"], "n": "2e-5"}) == (
+        "b: text\na:\n- 1\n- true\n- null\n- '1'\n'n': '2e-5'\n"
+    )

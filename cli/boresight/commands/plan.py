@@ -41,12 +41,11 @@ def plan_command(runs: Runs, file: Path, output: str) -> None:
     manifest = runs.read(file)
     known = runs.known(manifest)
     if output == "yaml":
-        import yaml
+        from boresight_api.documents import dump_yaml
         from boresight_api.resolve import resolved_manifest
 
         plan_of(manifest, {}, recipe=known.recipe)  # what cannot be planned is not printed either
-        document = resolved_manifest(manifest.run, known.recipe)
-        click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(dump_yaml(resolved_manifest(manifest.run, known.recipe)), nl=False)
         return
     plan = plan_of(manifest, known.pins, recipe=known.recipe)
     made = known.finished([stage.key for stage in plan.stages if stage.key is not None])

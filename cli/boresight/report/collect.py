@@ -212,9 +212,9 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _manifest_text(manifest: Mapping[str, Any]) -> str:
-    import yaml
+    from boresight_api.documents import dump_yaml
 
-    return yaml.safe_dump(dict(manifest), sort_keys=False, allow_unicode=True) if manifest else ""
+    return dump_yaml(manifest) if manifest else ""
 
 
 def _footer(record: RunRecord) -> str:
