@@ -141,7 +141,7 @@ def huge_status_bytes(plane: ControlPlane) -> int:
 def writes(_: Sizes) -> Object:
     """Mutating requests in the audit log, but for progress and Lease."""
     with servers() as plane, operator(plane) as process, Kubelet(plane.client()) as kubelet:
-        world = World(plane.client(), kubelet, process, TEAM)
+        world = World(plane.client(), TEAM, kubelet, process)
         log = AuditLog(plane.audit)
         two = counted(log, lambda: lived(world, world.evaluation("two"), "evaluation"))
         stages = ("feedback-model", "synthesis", "policy", "evaluation")
@@ -184,7 +184,7 @@ def multi_node(plane: ControlPlane, world: World, without: float) -> float:
     command = (sys.executable, LATER_RELEASE)
     token = identity.token(plane.client())
     with OperatorProcess(plane, token, name="later", settings=LEASE, command=command) as later:
-        world = World(world.client, world.kubelet, later, TEAM)
+        world = World(world.client, TEAM, world.kubelet, later)
 
         def live() -> None:
             spec = {"feedbackModel": {"compute": {"nodes": 2}}, "seed": 11, "stopAfter": "FeedbackModel"}

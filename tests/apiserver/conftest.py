@@ -118,7 +118,7 @@ def world(client: Client, kubelet: Kubelet, operator: OperatorProcess, namespace
     kubelet.stuck.clear()
     kubelet.on_stop = lambda pod: SIGTERM_BEFORE_A_CHECKPOINT
     kubelet.clock = lambda: datetime.now(UTC)
-    return World(client, kubelet, operator, namespace)
+    return World(client, namespace, kubelet, operator)
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def _without_each(
             operator = OperatorProcess(plane, token, name=name, settings=settings, command=command)
             stack.callback(operator.kill)
             operator.start(wait=False)
-            worlds.append(World(plane.client(), kubelet, operator, namespace))
+            worlds.append(World(plane.client(), namespace, kubelet, operator))
         with ThreadPoolExecutor(len(verbs)) as pool:
             found = pool.map(_complains, worlds, verbs)
         return {
