@@ -19,6 +19,7 @@ from builders_operator import (
     a_pod,
     a_run,
     artifact,
+    by_rule,
     digest_of,
     ended,
     over,
@@ -123,6 +124,16 @@ def policy_fails(kind: FailureClass, message: str, times: int = 1, step: int | N
         if number:
             world.after(700).settle()  # longer than any back-off
         world.runs("policy").after(100).fails("policy", kind, message, step)
+    return world
+
+
+def the_kernel_kills_policy_twice() -> World:
+    world = policy_runs()
+    for number in range(2):
+        if number:
+            world.after(700).settle()
+        killed = over(ended(137, reason="OOMKilled"))
+        world.runs("policy").after(100).update("policy", failed=by_rule(F.ERROR), pods=(killed,)).settle()
     return world
 
 
@@ -262,6 +273,7 @@ SITUATIONS: dict[str, Callable[[], World]] = {
     "Hung": lambda: policy_fails(F.HUNG, "no step for 20 minutes"),
     "OutOfMemoryHalved": lambda: policy_fails(F.OUT_OF_MEMORY, "CUDA out of memory"),
     "OutOfMemoryTwice": lambda: policy_fails(F.OUT_OF_MEMORY, "CUDA out of memory", times=2),
+    "OOMKilled": the_kernel_kills_policy_twice,
     "ErrorOnce": lambda: policy_fails(F.ERROR, "ValueError: ..."),
     "ErrorTwice": lambda: policy_fails(F.ERROR, "ValueError: ...", times=2),
     "Diverged": lambda: policy_fails(F.DIVERGED, "the loss is not a number"),
