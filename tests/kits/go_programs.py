@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -54,11 +55,16 @@ class GoProgram:
             digest.update(path.read_bytes())
         return cache_root() / self.name / f"{self.version}-{digest.hexdigest()[:8]}"
 
+    @property
+    def built(self) -> bool:
+        """Whether it is in the cache."""
+        return not missing(self.cache, (self.name, *self.called))
+
     def find_or_build(self, say: Say) -> Path:
         """The folder with the executable. Raises FileNotFoundError or RuntimeError with what to do about it."""
         folder = self.cache
         with locked(folder):
-            if missing(folder, (self.name, *self.called)):
+            if not self.built:
                 self._build(folder, say)
         return folder
 
@@ -132,6 +138,11 @@ def run_go(arguments: list[str], folder: Path) -> str:
     if done.returncode:
         raise RuntimeError(f"go {' '.join(arguments)}: {(done.stderr or done.stdout).strip()}; {REMEDY}")
     return done.stdout
+
+
+def module_folder(name: str, folder: Path) -> Path:
+    """Where the source of a module lies, downloaded if need be, in the version of ``folder/go.mod``."""
+    return Path(json.loads(run_go(["mod", "download", "-json", name], folder))["Dir"])
 
 
 def _environment() -> dict[str, str]:

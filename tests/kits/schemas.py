@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kits.go_programs import Say, cache_root, locked, run_go
+from kits.go_programs import Say, cache_root, locked, module_folder
 
 PUBLISHED = Path(__file__).parent / "published"
 KUBERNETES = "k8s.io/kubernetes"
@@ -39,7 +39,7 @@ def find_or_make(say: Say) -> Path:
 
 def crd_files() -> tuple[Path, ...]:
     """The CRDs of the Prometheus operator that the chart has objects of."""
-    folder = _module(PROMETHEUS) / "example" / "prometheus-operator-crd"
+    folder = module_folder(PROMETHEUS, PUBLISHED) / "example" / "prometheus-operator-crd"
     plurals = ("servicemonitors", "podmonitors", "prometheusrules")
     return tuple(folder / f"monitoring.coreos.com_{plural}.yaml" for plural in plurals)
 
@@ -49,15 +49,11 @@ def _digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
-def _module(name: str) -> Path:
-    return Path(json.loads(run_go(["mod", "download", "-json", name], PUBLISHED))["Dir"])
-
-
 def _make(folder: Path) -> None:
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    swagger = json.loads((_module(KUBERNETES) / "api" / "openapi-spec" / "swagger.json").read_text())
+    swagger = json.loads((module_folder(KUBERNETES, PUBLISHED) / "api" / "openapi-spec" / "swagger.json").read_text())
     for name, schema in (*_of_swagger(swagger["definitions"]), *map(_of_crd, crd_files())):
         (new / name).write_text(json.dumps(schema))
     new.rename(folder)
