@@ -7,9 +7,10 @@ STAMP  := $(VENV)/.installed
 .DEFAULT_GOAL := help
 # Tests with real servers: one process after the others, for the servers need the cores.
 SERVERS = tests/apiserver tests/s3
-APART   = $(SERVERS:%=--ignore %)
+# Those, and what needs a cluster and root (`make e2e`).
+APART   = $(SERVERS:%=--ignore %) --ignore tests/cluster
 
-.PHONY: help env demo apikit helmkit miniokit promkit clusterkit cluster cluster-down test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
+.PHONY: help env demo apikit helmkit miniokit promkit clusterkit cluster cluster-down e2e test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +48,9 @@ cluster: $(STAMP) ## Bring up a Kubernetes of two nodes on this machine, and lea
 
 cluster-down: $(STAMP) ## End what `make cluster` has brought up
 	@PYTHONPATH=tests $(BIN)/python -m cluster down
+
+e2e: $(STAMP) clusterkit helmkit miniokit promkit ## Runs in real pods of such a cluster, with MinIO, Prometheus and the chart (needs root)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/cluster
 
 test: $(STAMP) lint apikit helmkit miniokit promkit ## Lint, type-check and test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not long" -n 2 --dist worksteal $(APART)

@@ -175,14 +175,19 @@ def _cluster(folder: Path, programs: ClusterPrograms, ledger: Ledger) -> Cluster
 
 def _images(programs: ClusterPrograms) -> tuple[Image, Image, Image]:
     """What a cluster cannot be without: what holds a pod's namespaces, a shell, its names."""
-    shell = busybox()
+    shell = shell_image()
     server = base()
     server.file(programs.coredns, "coredns")
     return (
-        Image("pause", (shell,), entrypoint=("/bin/tail", "-f", "/dev/null")),
-        Image("busybox", (shell,), command=("sh",)),
+        Image("pause", shell.layers, entrypoint=("/bin/tail", "-f", "/dev/null")),
+        shell,
         Image("coredns", (server,), entrypoint=("/coredns",)),
     )
+
+
+def shell_image() -> Image:
+    """For pods that a test looks around with."""
+    return Image("busybox", (busybox(),), command=("sh",))
 
 
 def _import(folder: Path, nodes: Sequence[Node], images: Sequence[Image]) -> None:
