@@ -22,7 +22,7 @@ from typing import Any
 
 from .api import JOBS, PODS, RUNS, WATCHED, Listed, Object, Resource
 from .claims import Claims, job_claims, run_claims
-from .orphans import is_over, job_of, key_of, run_of
+from .orphans import ending, is_over, job_of, key_of, run_of
 from .trim import PROGRESS_FIELDS, trim
 
 
@@ -84,6 +84,10 @@ class Cache:
         """(namespace, key): UIDs of the pods that work on it."""
         self._run_pods: dict[str, dict[str, None]] = {}
         """Run UID: UIDs of the pods that say they are of it."""
+        self._departed: dict[str, tuple[_Entry, str]] = {}
+        """UID: a Job that is gone, though it had not ended, and the resourceVersion by which it was. The watch of pods
+        may be behind: until they are listed as of then or later, it may have pods of which nobody has told yet."""
+        self._pods_wanted = False
 
     @property
     def synced(self) -> bool:
@@ -102,7 +106,7 @@ class Cache:
         if type == "DELETED":
             if entry is None or not newer(entry.version, version):
                 kind.buried[uid] = metadata["namespace"], version
-                return self._remove(resource, uid)
+                return self._remove(resource, uid, version)
             return set()
         return self._take(resource, obj, None)
 
@@ -167,7 +171,14 @@ class Cache:
         """
         run = self._run_entry(run_uid)
         jobs, pods = self._run_jobs.get(run_uid, ()), self._run_pods.get(run_uid, ())
-        return self._decode(JOBS, self._beside(run, JOBS, jobs)) + self._orphaned(self._beside(run, PODS, pods))
+        left = tuple(
+            e for e in self._unsettled() if e.owner == run_uid and (run is None or e.namespace == run.namespace)
+        )
+        return (
+            self._decode(JOBS, self._beside(run, JOBS, jobs))
+            + self._orphaned(self._beside(run, PODS, pods))
+            + tuple(ending(entry.decode()) for entry in left)
+        )
 
     def pods_of(self, job_uid: str) -> tuple[Object, ...]:
         """The pods whose controller is this Job, in its namespace."""
@@ -179,9 +190,17 @@ class Cache:
         return frozenset(self._keys.get((namespace, key), ()))
 
     def jobs_with_key(self, namespace: str, key: str) -> tuple[Object, ...]:
-        """The Jobs that work on this key, also those whose run is gone, or that are gone while their pods still end."""
+        """The Jobs that work on this key, also those whose run is gone, or that are gone while their pods still end
+        or may run."""
         jobs = self._decode(JOBS, self._job_keys.get((namespace, key), ()))
-        return jobs + self._orphaned(self._pod_keys.get((namespace, key), ()))
+        left = [entry for entry in self._unsettled() if entry.namespace == namespace and key in entry.claims.by_key]
+        orphaned = self._orphaned(self._pod_keys.get((namespace, key), ()))
+        return jobs + orphaned + tuple(ending(entry.decode()) for entry in left)
+
+    def wants_pods(self) -> bool:
+        """Whether a list of pods is needed that nobody has been asked for yet."""
+        wanted, self._pods_wanted = self._pods_wanted, False
+        return wanted
 
     def counts(self) -> Mapping[str, int]:
         """How many objects of each resource are known, by plural."""
@@ -204,6 +223,19 @@ class Cache:
         gone = [job_of(pod) for pod in left if not is_over(pod)]
         return tuple({job["metadata"]["uid"]: job for job in gone}.values())
 
+    def _unsettled(self) -> Iterator[_Entry]:
+        """Jobs that are gone and of whose pods nothing is known yet."""
+        return (entry for uid, (entry, _) in self._departed.items() if uid not in self._job_pods)
+
+    def _listed_pods(self, namespace: str | None, version: str | None) -> set[str]:
+        """All pods of ``namespace`` are known as of ``version`` (None: whatever was known before is void)."""
+        changed: set[str] = set()
+        for uid, (entry, gone) in tuple(self._departed.items()):
+            if namespace in {None, entry.namespace} and (version is None or not newer(gone, version)):
+                del self._departed[uid]
+                changed |= self._concerned(JOBS, entry, None)
+        return changed
+
     def _decode(self, resource: Resource, uids: Iterable[str]) -> tuple[Object, ...]:
         entries = self._kinds[resource.plural].entries
         return tuple(entries[uid].decode() for uid in uids if uid in entries)
@@ -216,7 +248,7 @@ class Cache:
         namesake = kind.names.get((entry.namespace, entry.name))
         if namesake is not None and namesake != entry.uid:
             kind.buried[namesake] = entry.namespace, entry.version
-            changed |= self._remove(resource, namesake)
+            changed |= self._remove(resource, namesake, entry.version)
         kind.entries[entry.uid] = entry
         kind.names[entry.namespace, entry.name] = entry.uid
         if before is not None and before.body == entry.body:
@@ -224,13 +256,17 @@ class Cache:
         self._index(resource, before, entry)
         return changed | self._concerned(resource, before, entry)
 
-    def _remove(self, resource: Resource, uid: str) -> set[str]:
+    def _remove(self, resource: Resource, uid: str, version: str) -> set[str]:
+        """``version``: the resourceVersion by which it was gone."""
         kind = self._kinds[resource.plural]
         entry = kind.entries.pop(uid, None)
         if entry is None:
             return set()
         del kind.names[entry.namespace, entry.name]
         self._index(resource, entry, None)
+        if resource == JOBS and "live" in entry.claims.by_key.values():
+            self._departed[uid] = entry, version
+            self._pods_wanted = True
         return self._concerned(resource, entry, None)
 
     def _entry(self, resource: Resource, obj: Object) -> _Entry:
@@ -310,6 +346,8 @@ class Listing:
         if self._restored:
             self._kind.listed.pop(self._namespace, None)
             changed |= self._forget(everything=True)
+            if self._resource == PODS:
+                changed |= self._cache._listed_pods(self._namespace, None)
             self._restored = False
         for item in items:
             self._seen.add(item["metadata"]["uid"])
@@ -319,6 +357,8 @@ class Listing:
     def finish(self) -> set[str]:
         """That was the last page."""
         changed = self.add(()) | self._forget(everything=False)
+        if self._resource == PODS:
+            changed |= self._cache._listed_pods(self._namespace, self._version)
         self._kind.listed[self._namespace] = self._version
         for uid, (namespace, version) in tuple(self._kind.buried.items()):
             if self._namespace in {None, namespace} and not newer(version, self._version):
@@ -335,7 +375,7 @@ class Listing:
         ]
         if everything:
             self._kind.buried.clear()
-        return set().union(*(self._cache._remove(self._resource, uid) for uid in gone))
+        return set().union(*(self._cache._remove(self._resource, uid, self._version) for uid in gone))
 
 
 def newer(version: str, than: str) -> bool:

@@ -54,10 +54,12 @@ class Lister:
         self._failed: dict[tuple[Resource, str | None], ApiError] = {}
         """What the last list failed with, where it did."""
 
-    def request_soon(self) -> None:
-        """Something may have been missed (a watch was cut): list everything, once more if it is being listed."""
-        for wanted in self._wanted.values():
-            wanted.set()
+    def request_soon(self, resource: Resource | None = None) -> None:
+        """Something may have been missed (a watch was cut): list ``resource``, or everything, once more if it is being
+        listed."""
+        for (listed, _), wanted in self._wanted.items():
+            if resource in {None, listed}:
+                wanted.set()
 
     def ages(self) -> Mapping[str, float]:
         """For each resource, seconds since its last complete list began, in the namespace where that is longest ago.

@@ -14,7 +14,7 @@ from random import Random
 
 from prometheus_client import CollectorRegistry
 
-from .api import WATCHED, Object, Resource, Transport
+from .api import PODS, WATCHED, Object, Resource, Transport
 from .cache import Cache
 from .client import Client
 from .effects import Effects
@@ -241,6 +241,8 @@ class Operator:
             await asyncio.sleep(0.01)
 
     def _changed(self, uids: Iterable[str]) -> None:
+        if self._cache.wants_pods():
+            self._lister.request_soon(PODS)
         for uid in sorted(uids):
             self._siblings.changed(uid)
             # Before the first lists the server's time, and so what a run will ask for, is not known.

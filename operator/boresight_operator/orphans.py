@@ -31,6 +31,13 @@ def is_over(pod: Object) -> bool:
     return text(pod, "status", "phase") in OVER
 
 
+def ending(job: dict[str, Any]) -> dict[str, Any]:
+    """A Job that is gone, of whose pods nothing is known yet, as one in deletion."""
+    metadata = job["metadata"]
+    deleted = metadata.get("deletionTimestamp") or metadata.get("creationTimestamp", "")
+    return {**job, "metadata": {**metadata, "deletionTimestamp": deleted}}
+
+
 def job_of(pod: Object) -> dict[str, Any]:
     """The Job that made it, as far as the pod tells; its name is checked as that of every Job is."""
     owner = next((owner for owner in mappings(pod, "metadata", "ownerReferences") if owner.get("controller")), {})

@@ -272,6 +272,41 @@ def test_the_end_of_a_job_wakes_those_who_wait_for_its_key_though_its_run_is_gon
     assert cache.observe(JOBS, "DELETED", a_job("j", 5, "gone", key=K1, ended=True)) == {"gone", "waits"}
 
 
+def test_a_job_that_is_gone_works_on_its_key_until_pods_were_listed_after_it() -> None:
+    """The watch of pods may be behind that of Jobs: a pod that nobody has told of yet may run."""
+    cache = Cache()
+    cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("mine", 1, (K1, "Running")))
+    cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("waits", 2, (K1, "Waiting")))
+    cache.observe(JOBS, "ADDED", a_job("j", 3, "mine"))
+    assert not cache.wants_pods()
+    cache.observe(JOBS, "DELETED", a_job("j", 10, "mine"))
+    assert cache.wants_pods()
+    assert not cache.wants_pods(), "asked for once"
+    assert by_uid(cache.jobs_with_key("ns", K1)).keys() == by_uid(cache.jobs_of("mine")).keys() == {"j"}
+    assert all("deletionTimestamp" in job["metadata"] for job in cache.jobs_of("mine"))
+    assert cache.replace(PODS, None, listed(9)) == set(), "begun before the Job was gone"
+    assert cache.jobs_of("mine")
+    assert cache.replace(PODS, None, listed(11)) == {"mine", "waits"}
+    assert not cache.jobs_of("mine")
+    assert not cache.jobs_with_key("ns", K1)
+
+
+def test_pods_that_are_known_speak_for_a_job_that_is_gone() -> None:
+    cache = Cache()
+    cache.observe(JOBS, "ADDED", a_job("j", 3, "mine"))
+    cache.observe(PODS, "ADDED", a_pod("p", 4, "j"))
+    cache.observe(JOBS, "DELETED", a_job("j", 10, "mine"))
+    assert not cache.jobs_of("mine"), "this pod says of no run that it is its"
+
+
+def test_a_job_that_had_ended_leaves_nothing_to_wait_for() -> None:
+    cache = Cache()
+    cache.observe(JOBS, "ADDED", a_job("j", 3, "mine", ended=True))
+    cache.observe(JOBS, "DELETED", a_job("j", 10, "mine", ended=True))
+    assert not cache.wants_pods()
+    assert not cache.jobs_of("mine")
+
+
 def test_a_status_of_rubbish_claims_nothing() -> None:
     for status in (None, {}, {"stages": None}, {"stages": [None, 1, {"key": 3}, {"key": ""}]}):
         assert Cache().observe(ALIGNMENT_RUNS, "ADDED", a_run("r", 1, status=status)) == {"r"}
