@@ -167,6 +167,8 @@ class RunRecord:
     """In a cluster: Succeeded, Failed or Suspended, as its conditions say; None while work goes on."""
     device_seconds: int | None = None
     """In a cluster: devices times seconds, over all stages."""
+    unseen: bool = False
+    """In a cluster: no operator has acted yet on the newest edit (or retry); all but the manifest is of before."""
     headlines: tuple[Mapping[str, Any], ...] = ()
     """In a cluster: the first rows of its results, which its status carries; as :func:`.results.rows_of` has them."""
     version: int = RECORD_VERSION

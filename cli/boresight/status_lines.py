@@ -45,6 +45,8 @@ def why(run: RunRecord) -> Iterator[str]:
         yield run.stalled.partition("\n")[2]  # the command that shows the log
     elif run.message and not run.stages:
         yield run.message
+    if run.unseen and run.stages:
+        yield "no operator has acted on the newest change of the run yet"
 
 
 def progress_text(stage: StageRecord) -> str:

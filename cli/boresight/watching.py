@@ -46,6 +46,8 @@ class Goal:
 
     def verdict(self, run: RunRecord) -> Verdict:
         """Where the run stands. Raises :class:`UserError` for a stage that the plan does not have."""
+        if run.unseen:
+            return Verdict.POSSIBLE
         if self.stage is None:
             reached = run.state is State.SUCCEEDED
         else:
@@ -68,7 +70,7 @@ def parse_goal(text: str) -> Goal:
 
 def ends(run: RunRecord) -> bool:
     """Whether nothing will happen to the run unless somebody does something."""
-    return run.state in OVER or run.stalled is not None
+    return not run.unseen and (run.state in OVER or run.stalled is not None)
 
 
 def wait(

@@ -114,6 +114,31 @@ def test_the_whole_is_what_its_conditions_say(conditions: list[Any], state: Stat
     assert ends(run) is over
 
 
+@pytest.mark.parametrize(
+    ("metadata", "status", "unseen"),
+    [
+        ({"generation": 1}, {"observedGeneration": -1}, True),
+        ({"generation": 2}, {"observedGeneration": 1}, True),
+        ({"generation": 2}, {"observedGeneration": 2}, False),
+        ({"annotations": {"boresight.dev/retry": "b"}}, {"retry": "a"}, True),
+        ({"annotations": {"boresight.dev/retry": "b"}}, {"retry": "b"}, False),
+        ({"annotations": {"boresight.dev/retry": "b" * 257}}, {"retry": "a digest"}, False),
+    ],
+)
+def test_what_a_status_says_of_before_the_newest_edit_ends_nothing(
+    metadata: dict[str, Any], status: dict[str, Any], unseen: bool
+) -> None:
+    done = {"name": "policy", "key": KEY, "state": "Succeeded", "attempt": 1}
+    run = a_run([done], a_condition("Succeeded", "True", "Succeeded"), **status)
+    run["metadata"] |= metadata
+    record = record_of(run, NOW)
+    assert record.unseen is unseen
+    assert ends(record) is not unseen
+    for goal in ("Succeeded", "stage=policy"):
+        assert Goal(goal).verdict(record) is (Verdict.POSSIBLE if unseen else Verdict.REACHED)
+    assert ("no operator has acted on the newest change" in "\n".join(status_lines(record))) is unseen
+
+
 def test_a_stage_that_waits_says_why_and_one_that_works_does_not() -> None:
     waits = {"name": "policy", "state": "Waiting", "reason": "Unschedulable", "message": "0/2 nodes\x1b[2J"}
     done = {"name": "prepare", "state": "Succeeded", "reason": "Succeeded", "attempt": 1}

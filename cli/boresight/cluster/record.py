@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..records import Attempt, Progress, RunRecord, SourceEntry, StageRecord, State
+from .kinds import RETRY_ANNOTATION
 
+RETRY_LENGTH = 256
+"""The status repeats a retry's text up to here, and has a digest of a longer one."""
 STOPPED_AFTER = "StoppedAfter"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -38,6 +41,7 @@ def record_of(run: Mapping[str, Any], now: float) -> RunRecord:
         stalled=str(stalled.get("message") or stalled.get("reason")) if stalled.get("status") == "True" else None,
         verdict=_verdict(conditions),
         device_seconds=status.get("deviceSeconds"),
+        unseen=_has_unseen_wish(meta, status),
         headlines=tuple(_headline(result) for result in status.get("results") or ()),
     )
 
@@ -69,6 +73,13 @@ def _verdict(conditions: Mapping[str, Mapping[str, Any]]) -> State | None:
 
 def _unseen(conditions: Mapping[str, Any]) -> str | None:
     return None if conditions else "no operator has seen it yet; does one run, and does it watch this namespace?"
+
+
+def _has_unseen_wish(meta: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether the object asks for what its status does not answer yet: an edit of the spec, or another try."""
+    edited = int(meta.get("generation") or 0) > int(status.get("observedGeneration") or 0)
+    retry = (meta.get("annotations") or {}).get(RETRY_ANNOTATION) or ""
+    return edited or (0 < len(retry) <= RETRY_LENGTH and retry != status.get("retry"))
 
 
 def _store(run: Mapping[str, Any], status: Mapping[str, Any]) -> str:
