@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from boresight.cluster.api import NAMESPACES, Api, ApiError
+from boresight.cluster.api import NAMESPACES, PODS, Api, ApiError
 from boresight.cluster.kubeconfig import Access, User
 from boresight.errors import UserError
 
@@ -80,6 +80,15 @@ def test_pages_are_read_to_the_end() -> None:
     with a_server(answer) as (url, got):
         assert [item["metadata"]["name"] for item in an_api(url).list(NAMESPACES, None)] == ["a", "b"]
         assert "limit=500" in got[0].path
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?x=1", "a/b", "..", "a%2fb", "a b"])
+def test_a_name_that_would_be_another_url_is_never_sent(name: str) -> None:
+    with a_server(lambda _: (200, {})) as (url, got):
+        for namespace, of in (("team", name), (name, "first")):
+            with pytest.raises(UserError, match=r"found the name .*, expected letters, digits"):
+                an_api(url).get(PODS, namespace, of)
+        assert got == []
 
 
 def test_a_redirect_is_not_followed_with_our_token() -> None:

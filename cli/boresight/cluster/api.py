@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,8 @@ MERGE = "application/merge-patch+json"
 MANAGER = "kubectl-boresight"
 """Field manager of what the command writes: its own, so that it takes nothing from `kubectl apply` or GitOps unseen."""
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
+_NAME = re.compile(r"(?!\.+$)[\w.-]+").fullmatch
+"""Of namespaces and objects, and no ``../``, ``?`` or ``#`` that would make it the URL of something else."""
 _BUSY = (429, 502, 503, 504)
 
 
@@ -44,7 +47,13 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """URL path of the collection or of one object; without a namespace, of all namespaces."""
+        """URL path of the collection or of one object; without a namespace, of all namespaces.
+
+        Raises :class:`UserError` for a name that would be more than one part of the path.
+        """
+        for part in filter(None, (namespace, name)):
+            if not _NAME(part):
+                raise UserError(f'found the name "{part}", expected letters, digits, "-" and "."')
         root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if namespace and self.namespaced else ""
         return root + scope + "".join(f"/{part}" for part in (self.plural, name, subresource) if part)
