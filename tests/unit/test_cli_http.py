@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from boresight.cluster.api import NAMESPACES, PODS, Api, ApiError
 from boresight.cluster.kubeconfig import Access, User
+from boresight.cluster.proxies import make_pool
 from boresight.errors import UserError
 
 Answer = Callable[[BaseHTTPRequestHandler], tuple[int, Any]]
@@ -107,15 +109,36 @@ def test_the_proxy_that_was_named_is_used(how: str, monkeypatch: pytest.MonkeyPa
         api.get(NAMESPACES, None, "x")
         assert got[0].path == "http://cluster.example:6443/api/v1/namespaces/x"
         assert got[0].headers["authorization"] == "Bearer t"
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with a_server(lambda _: (200, {})) as (direct, got):
-        an_api(direct).get(NAMESPACES, None, "x")
-        assert got[0].path == "/api/v1/namespaces/x"
 
 
-def test_a_proxy_of_another_kind_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("server", "no_proxy", "through"),
+    [
+        ("https://cluster.example:6443", "", True),
+        ("https://cluster.example:6443", "other.example,.example", False),
+        ("https://10.96.0.1:443", "10.0.0.0/8", False),
+        ("https://10.96.0.1:443", "name.example,192.168.0.0/16", True),
+        ("https://[fd00::1]:443", "fd00::/8", False),
+        ("https://127.0.0.1:6443", "", False),
+        ("https://localhost:6443", "", False),
+    ],
+)
+def test_proxies_of_the_environment_are_meant_as_kubectl_means_them(
+    server: str, no_proxy: str, through: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "proxy.example:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    pool = make_pool(Access("here", server, "team", User("me")))
+    assert (pool.proxy.url if pool.proxy else None) == ("http://proxy.example:3128" if through else None)
+
+
+def test_the_account_of_a_proxy_is_shown_to_the_proxy_alone() -> None:
+    with a_server(lambda _: (200, {"metadata": {"name": "x"}})) as (url, got):
+        proxy = url.replace("//", "//ann:p%40ss@")
+        an_api("http://cluster.example", proxy=proxy).get(NAMESPACES, None, "x")
+        assert got[0].headers["proxy-authorization"] == f"Basic {base64.b64encode(b'ann:p@ss').decode()}"
     with pytest.raises(UserError, match=r"proxy socks5://p:1080: expected an http:// or https:// proxy"):
-        an_api("http://cluster.example", proxy="socks5://p:1080").get(NAMESPACES, None, "x")
+        an_api("http://cluster.example", proxy="socks5://ann:secret@p:1080").get(NAMESPACES, None, "x")
 
 
 def test_credentials_that_can_be_had_anew_are_tried_once_more(tmp_path: Any) -> None:

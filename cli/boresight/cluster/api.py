@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode
 
 import urllib3
 
 from ..errors import UNREACHABLE, UserError
 from .credentials import Credentials
 from .kubeconfig import Access
+from .proxies import make_pool
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON data."""
@@ -233,22 +233,14 @@ class Api:
 
     def _make_pool(self) -> urllib3.PoolManager:
         access = self.access
-        url = urlsplit(access.server)
         options: dict[str, Any] = {}
-        if url.scheme == "https":
+        if access.server.startswith("https:"):
             options["ssl_context"] = self._credentials.context()
             if access.insecure:
                 options["assert_hostname"] = False
             if access.server_name:
                 options |= {"server_hostname": access.server_name, "assert_hostname": access.server_name}
-        proxy = access.proxy
-        if proxy is None and not proxy_bypass(url.hostname or ""):
-            proxy = getproxies().get(url.scheme)
-        if proxy is None:
-            return urllib3.PoolManager(**options)
-        if not proxy.startswith(("http://", "https://")):
-            raise UserError(f"context {access.context}: proxy {proxy}: expected an http:// or https:// proxy")
-        return urllib3.ProxyManager(proxy, **options)
+        return make_pool(access, **options)
 
     # -- refusals ----------------------------------------------------------------------------------------------------
 
