@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from boresight.cluster.credentials import Credentials
+from boresight.cluster.credentials import Credentials, run_program
 from boresight.cluster.kubeconfig import Access, User, find_access
 from boresight.errors import UserError
 
@@ -93,6 +93,8 @@ def test_of_several_files_the_first_counts_and_all_are_there(tmp_path: Path) -> 
         ({"user": {"auth-provider": {"name": "gcp"}}}, "found auth-provider, which Kubernetes dropped; use exec"),
         ({"user": {"username": "me", "password": "x"}}, "found username, which Kubernetes dropped"),
         ({"user": {"exec": {"apiVersion": "client.authentication.k8s.io/v1alpha1"}}}, "exec.apiVersion: found"),
+        ({"user": {"exec": "aws"}}, "config: found another form than a kubeconfig's"),
+        ({"user": {"as": "ann", "as-user-extra": ["why"]}}, "config: found another form than a kubeconfig's"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, change: dict[str, Any], words: str) -> None:
@@ -103,7 +105,13 @@ def test_faults_are_named(tmp_path: Path, change: dict[str, Any], words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("[1]", "found list"), ("a: [", "found no YAML"), ("kind: Config", "no current context")]
+    ("text", "words"),
+    [
+        ("[1]", "found list"),
+        ("a: [", "found no YAML"),
+        ("kind: Config", "no current context"),
+        ("users: {me: 1}", "config: found another form than a kubeconfig's"),
+    ],
 )
 def test_files_that_are_no_kubeconfig(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "config").write_text(text)
@@ -135,12 +143,14 @@ def test_in_a_pod_its_own_account_counts_if_there_is_no_kubeconfig(tmp_path: Pat
 
 
 def test_tokens_and_impersonation(tmp_path: Path) -> None:
-    acting = {"token": "t", "as": "ann", "as-groups": ["a", "b"], "as-user-extra": {"why": ["test"]}}
+    extra = {"why": ["test"], "example.com/Team": ["a"]}
+    acting = {"token": "t", "as": "ann", "as-groups": ["a", "b"], "as-user-extra": extra}
     assert headers(found(a_kubeconfig(tmp_path / "config", acting))) == [
         ("authorization", "Bearer t"),
         ("Impersonate-User", "ann"),
         ("Impersonate-Group", "a"),
         ("Impersonate-Group", "b"),
+        ("Impersonate-Extra-example.com%2Fteam", "a"),
         ("Impersonate-Extra-why", "test"),
     ]
     (tmp_path / "token").write_text("from a file\n")
@@ -154,6 +164,11 @@ def test_tokens_and_impersonation(tmp_path: Path) -> None:
 def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
     user = {"token": "very-secret", "client-key-data": base64.b64encode(b"very-secret").decode()}
     assert "very-secret" not in repr(found(a_kubeconfig(tmp_path / "config", user)))
+    proxied = a_kubeconfig(tmp_path / "proxied", **{"proxy-url": "http://me:very-secret@proxy:3128"})
+    assert "very-secret" not in repr(found(proxied))
+    access = found(a_program(tmp_path, f"echo '{credential(token='very-secret')}'", args=["very-secret"]))
+    assert access.user.exec is not None
+    assert "very-secret" not in repr(access) + repr(run_program(access.user.exec, access))
 
 
 def test_certificates_of_files_and_of_data(tmp_path: Path, pair: tuple[bytes, bytes]) -> None:
@@ -174,6 +189,21 @@ def test_certificates_of_files_and_of_data(tmp_path: Path, pair: tuple[bytes, by
     mismatch = Access("x", "https://x", "default", User("x", certificate=certificate, key=b"no key"))
     with pytest.raises(UserError, match="client certificate cannot be read"):
         Credentials(mismatch).context()
+
+
+def test_authorities_of_clusters_need_not_have_what_python_3_13_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ssl.create_default_context
+
+    def as_of_3_13(**options: Any) -> ssl.SSLContext:
+        context = made(**options)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", as_of_3_13)
+    context = Credentials(Access("x", "https://x", "default", User("x"))).context()
+    assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
 
 
 # -- programs that give credentials ----------------------------------------------------------------------------------

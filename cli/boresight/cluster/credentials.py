@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ _EARLY_SECONDS = 10.0
 class Given:
     """What a program gave us."""
 
-    token: str | None
-    certificate: bytes | None
-    key: bytes | None
+    token: str | None = field(repr=False)
+    certificate: bytes | None = field(repr=False)
+    key: bytes | None = field(repr=False)
     expires: float
     """Seconds since the epoch."""
 
@@ -66,6 +66,8 @@ class Credentials:
         try:
             trusted = access.authorities.decode() if access.authorities else None
             context = ssl.create_default_context(cadata=trusted)
+            # Python 3.13 asks for extensions that RFC 5280 lets a root go without, and EKS' roots do.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             if access.insecure:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE

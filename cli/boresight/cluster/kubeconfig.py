@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import UserError
 
@@ -24,8 +25,8 @@ class Exec:
     """A program that gives credentials (``users[].user.exec``)."""
 
     command: str
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
+    arguments: tuple[str, ...] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
     api_version: str
     interactive: str
     """``Never``, ``IfAvailable`` or ``Always``."""
@@ -63,7 +64,8 @@ class Access:
     insecure: bool = False
     server_name: str | None = None
     """The name that the server's certificate must have, if not that of its address."""
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    """Perhaps with the account of the proxy."""
 
 
 def find_access(
@@ -90,7 +92,14 @@ def find_access(
     if not there:
         names = os.pathsep.join(map(str, paths))
         raise UserError(f"no way to a cluster: found no kubeconfig at {names}; set {VARIABLE}, or give --kubeconfig")
-    return choose(merged([(path, _read(path)) for path in there]), context, namespace)
+    documents = [(path, _read(path)) for path in there]
+    try:
+        return choose(merged(documents), context, namespace)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        files = os.pathsep.join(map(str, there))
+        raise UserError(
+            f"{files}: found another form than a kubeconfig's ({error!r}); see `kubectl config view`"
+        ) from error
 
 
 def merged(files: list[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -169,7 +178,8 @@ def _impersonation(user: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += [("Impersonate-Uid", user["as-uid"])] if user.get("as-uid") else []
     found += [("Impersonate-Group", group) for group in user.get("as-groups") or ()]
     extra = user.get("as-user-extra") or {}
-    return found + [(f"Impersonate-Extra-{name}", value) for name, values in extra.items() for value in values]
+    keys = {name: quote(str(name).lower(), safe="!#$&'*+-.^_`|~") for name in extra}  # what a header's name may hold
+    return found + [(f"Impersonate-Extra-{keys[name]}", value) for name, values in extra.items() for value in values]
 
 
 def _entry(config: Mapping[str, Any], kind: str, name: str, wanted_by: str) -> Mapping[str, Any]:
