@@ -15,6 +15,7 @@ import click
 
 from .errors import UserError
 from .face import CLUSTER, LOCAL, Face, FacedGroup
+from .text import clean
 
 COMMANDS = {
     "init": "start",
@@ -178,7 +179,7 @@ def _report(error: Exception, *, debug: bool) -> int:
         return getattr(error, "exit_code", 1)
     message, code = describe(error)
     color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True, color=color)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {clean(message)}", err=True, color=color)
     return code
 
 

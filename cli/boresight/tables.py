@@ -8,12 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .text import clean
+
 FORMATS = ("table", "json", "csv")
 
 
 def aligned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart, as kubectl prints them; numbers align right."""
-    table = [list(headers), *[list(row) for row in rows]]
+    """Columns two spaces apart, as kubectl prints them; numbers align right. Cells are data: :func:`.text.clean`."""
+    table = [list(headers), *[[clean(cell) for cell in row] for row in rows]]
     widths = [max(len(row[i]) for row in table) for i in range(len(headers))]
     right = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(headers))]
     lines = (

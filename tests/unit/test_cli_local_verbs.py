@@ -193,6 +193,17 @@ def test_an_exported_run_is_shown_with_a_store_of_ones_own(tmp_path: Path, ask: 
     assert "found no run" in ask("status", *exported)[2]
 
 
+def test_no_escape_sequence_of_an_object_reaches_a_terminal(tmp_path: Path, ask: Ask) -> None:
+    file = tmp_path / "run.json"
+    stage = {"name": "policy", "state": "Running", "metrics": [{"name": "loss\x1b]0;y\a", "value": "1"}]}
+    file.write_text(json.dumps({"metadata": {"name": "first\x1b]0;x\a"}, "status": {"stages": [stage]}}))
+    for words in (("status",), ("status", "other"), ("logs", "--stage", "x")):
+        code, out, err = ask(*words, "--object", str(file))
+        assert "first\ufffd]0;x\ufffd" in out + err, code
+        assert "\x1b" not in out + err
+        assert "\a" not in out + err
+
+
 def test_pins_of_an_earlier_run(tmp_path: Path, ask: Ask) -> None:
     a_run(tmp_path)
     file = tmp_path / "first.yaml"
