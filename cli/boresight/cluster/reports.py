@@ -11,7 +11,7 @@ from .in_cluster import InCluster
 if TYPE_CHECKING:
     from .source import ClusterRuns
 
-_END = "</html>"
+_BEGIN, _END = "<!doctype html>", "</html>"
 
 
 def fetch_page(runs: ClusterRuns, run: RunRecord) -> str:
@@ -20,6 +20,15 @@ def fetch_page(runs: ClusterRuns, run: RunRecord) -> str:
     text = b"".join(command.output()).decode(errors="replace").strip()
     if command.exit_code:
         raise UserError(f"the pod could not write the report (exit code {command.exit_code}): {text[-2000:]}")
-    if not text.endswith(_END):
-        raise UserError(f"the report did not arrive whole: {len(text)} characters, the end is missing; try again")
-    return text
+    page = page_in(text)
+    if page is None:
+        raise UserError(
+            f"the report did not arrive whole: {len(text)} characters, beginning or end is missing; try again"
+        )
+    return page
+
+
+def page_in(log: str) -> str | None:
+    """The page in what a pod wrote, behind its warnings: a pod's log is stdout and stderr in one. None: not whole."""
+    begin = log.find(_BEGIN)
+    return log[begin:] if begin >= 0 and log.endswith(_END) else None
