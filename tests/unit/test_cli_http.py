@@ -93,6 +93,22 @@ def test_a_name_that_would_be_another_url_is_never_sent(name: str) -> None:
         assert got == []
 
 
+@pytest.mark.parametrize(
+    ("message", "advised"),
+    [
+        ('pods is forbidden: User "ann" cannot create resource "pods" in API group ""', True),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot', False),
+        ('pods "x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=1', False),
+    ],
+)
+def test_a_role_is_advised_where_a_right_is_missing_and_nowhere_else(message: str, advised: bool) -> None:
+    refusal = {"message": message, "reason": "Forbidden"}
+    with a_server(lambda _: (403, refusal)) as (url, _), pytest.raises(ApiError) as caught:
+        an_api(url).create(PODS, "team", {})
+    assert caught.value.message.startswith(message)
+    assert ("ask for the role view" in caught.value.message) is advised
+
+
 def test_a_redirect_is_not_followed_with_our_token() -> None:
     with a_server(lambda _: (302, b"moved")) as (url, got):
         with pytest.raises(UserError, match="found no JSON: is this an API server"):

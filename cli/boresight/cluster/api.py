@@ -255,7 +255,7 @@ class Api:
             message = (
                 f"the API server does not accept our credentials ({who}): they are wrong or have expired; log in anew"
             )
-        elif answer.status == 403:
+        elif answer.status == 403 and " cannot " in message:  # RBAC's words; quotas and admission refuse by 403, too
             message = (
                 f"{message} ({who}); ask for the role view (to look) or edit (to change something) in that namespace"
             )
