@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 from boresight.cluster.api import Api, ApiError
 from boresight.cluster.record import record_of
-from boresight.cluster.source import PATIENCE_SECONDS, ClusterRuns
+from boresight.cluster.source import PATIENCE_SECONDS, ClusterRuns, with_endpoint
 from boresight.errors import TIMED_OUT, UNREACHABLE, UserError
 from boresight.watching import Goal, wait
+from boresight_trainer.store.open import ENDPOINT_VARIABLES
 from builders_manifests import an_alignment_run
 
 AWAY = UserError("https://x does not answer: Connection refused", UNREACHABLE)
@@ -79,6 +80,21 @@ def test_the_time_to_wait_goes_on_while_it_is_away(capsys: pytest.CaptureFixture
 def test_a_run_that_is_deleted_or_made_anew_is_gone() -> None:
     assert list(following(GONE)[0].follow(RUN)) == [None]
     assert next(following(a_run("u-2"))[0].follow(RUN)) is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "counts"),
+    [
+        ({}, "https://of.the.run"),
+        ({"AWS_ENDPOINT_URL_S3": ""}, "https://of.the.run"),
+        ({"AWS_ENDPOINT_URL_S3": "https://ours"}, "https://ours"),
+        ({"AWS_ENDPOINT_URL": "https://ours"}, "https://ours"),
+    ],
+)
+def test_the_endpoint_is_the_runs_unless_this_machine_names_one(ours: dict[str, str], counts: str) -> None:
+    found = with_endpoint(ours, "https://of.the.run")
+    assert next(found[name] for name in ENDPOINT_VARIABLES if found.get(name)) == counts
+    assert with_endpoint(ours, None) == ours
 
 
 def test_a_right_that_is_taken_away_ends_it_at_once() -> None:

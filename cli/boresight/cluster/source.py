@@ -30,7 +30,6 @@ PATIENCE_SECONDS = 300.0
 """For an API server that does not answer while a run is followed: an upgrade of the control plane takes less."""
 STORE_SECONDS = 15.0
 """For a store that does not answer: from here it may never."""
-ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_S3"
 
 
 @dataclass(frozen=True)
@@ -186,9 +185,8 @@ class ClusterRuns:
                 f"run {run.namespace}/{run.name}: its store is {uri}, a folder in its pods; --in-cluster (of "
                 "artifacts, report and logs) looks into it there"
             )
-        environment = {**({ENDPOINT_VARIABLE: endpoint} if endpoint else {}), **os.environ}
         try:
-            return open_store(uri, environment=environment, patience=STORE_SECONDS)
+            return open_store(uri, environment=with_endpoint(os.environ, endpoint), patience=STORE_SECONDS)
         except StageFailure as failure:
             raise UserError(
                 f"{uri} cannot be read from here: {failure.message}; --in-cluster (of artifacts, report and "
@@ -197,6 +195,8 @@ class ClusterRuns:
 
     def _place_of(self, run: RunRecord) -> tuple[str, str | None]:
         """URI and endpoint of its store: the run's own word, or what the operator's settings have put into its Jobs."""
+        from boresight_trainer.store.open import ENDPOINT_VARIABLES
+
         from .helper_pod import environment_of
         from .in_cluster import job_of, store_of
 
@@ -204,7 +204,7 @@ class ClusterRuns:
         if storage:
             return storage["uri"], storage.get("endpoint")
         job = job_of(self, run)
-        return run.store or store_of(self, job), environment_of(job).get(ENDPOINT_VARIABLE)
+        return run.store or store_of(self, job), environment_of(job).get(ENDPOINT_VARIABLES[0])
 
     def report_path(self, run: RunRecord) -> Path:
         """See :class:`boresight.source.Runs`; a folder here."""
@@ -312,6 +312,15 @@ def open_cluster(
 ) -> ClusterRuns:
     """The runs that these flags of kubectl mean."""
     return ClusterRuns(Api(find_access(kubeconfig, context, namespace), asked_namespace=namespace), everywhere)
+
+
+def with_endpoint(environment: Mapping[str, str], endpoint: str | None) -> Mapping[str, str]:
+    """Of this machine, with the run's endpoint unless it names one itself, by either variable."""
+    from boresight_trainer.store.open import ENDPOINT_VARIABLES
+
+    if not endpoint or any(environment.get(name) for name in ENDPOINT_VARIABLES):
+        return environment
+    return {**environment, ENDPOINT_VARIABLES[0]: endpoint}
 
 
 def _made(runs: Iterable[Mapping[str, Any]], storage: Mapping[str, Any] | None) -> frozenset[str]:
