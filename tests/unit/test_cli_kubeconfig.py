@@ -76,7 +76,8 @@ def test_of_several_files_the_first_counts_and_all_are_there(tmp_path: Path) -> 
     (tmp_path / "a/ca.crt").write_text("authority")
     two = a_kubeconfig(tmp_path / "two", name="two")
     again = a_kubeconfig(tmp_path / "again", {"token": "other"}, name="one")
-    both = f"{one}:{tmp_path}/missing:{two}:{again}"
+    (tmp_path / "empty").touch()
+    both = f"{tmp_path}/empty:{one}:{tmp_path}/missing:{two}:{again}"
     assert found(KUBECONFIG=both).context == "one"
     assert found(KUBECONFIG=both).authorities == b"authority", "paths are relative to their file"
     assert found(KUBECONFIG=both).user.token == "one-token"

@@ -227,6 +227,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise UserError(f"{path}: {error.strerror}, expected a kubeconfig") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: found no YAML ({' '.join(str(error).split())}), expected a kubeconfig") from error
+    if document is None:
+        return {}  # an empty file is one that says nothing, as for kubectl
     if not isinstance(document, Mapping):
         raise UserError(f"{path}: found {type(document).__name__}, expected a kubeconfig")
     return document
