@@ -343,20 +343,23 @@ class RunRecords:
                 found.append((folder, record))
         yield from sorted(found, key=lambda item: item[1].started_at, reverse=True)
 
-    def find(self, name: str | None, namespace: str = "default") -> tuple[RunFolder, RunRecord]:
-        """The run called ``name`` (``namespace/name`` also works), or the newest one.
+    def find(self, name: str | None, namespace: str | None = None) -> tuple[RunFolder, RunRecord]:
+        """The run called ``name`` (``namespace/name`` also works; else of ``namespace``, by default ``default``), or
+        the newest one (of any namespace, if none is named).
 
         Raises :class:`UserError` naming the runs there are.
         """
         if name is not None and "/" in name:
             namespace, _, name = name.partition("/")
         if name is None:
-            newest = next(self.all(), None)
+            newest = next((found for found in self.all() if namespace in (None, found[1].namespace)), None)
             if newest is None:
+                whose = f" of namespace {namespace}" if namespace else ""
                 raise UserError(
-                    f"no runs in {self.store}; start one with `boresight run FILE`, or name another --store"
+                    f"no runs{whose} in {self.store}; start one with `boresight run FILE`, or name another --store"
                 )
             return newest
+        namespace = namespace or "default"
         folder = self.folder(namespace, name)
         record = folder.current()
         if record is None:

@@ -107,6 +107,12 @@ def test_runs_are_found_by_name_and_the_newest_without(tmp_path: Path) -> None:
     assert records.find("default/old")[1].name == "old"
     with pytest.raises(UserError, match=r"no run team/old.*default/new, default/old"):
         records.find("team/old")
+    other = replace(a_record("other", State.SUCCEEDED, started_at="2025-01-01T00:00:00Z"), namespace="team")
+    records.folder("team", "other").write(other)
+    assert records.find(None, "team")[1].name == "other", "the newest of the namespace that is named"
+    assert records.find(None)[1].name == "new"
+    with pytest.raises(UserError, match="no runs of namespace nowhere in"):
+        records.find(None, "nowhere")
 
 
 def test_without_runs_the_message_says_how_to_start_one(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class LocalRuns:
 
     def find(self, name: str | None) -> RunRecord:
         """See :class:`boresight.source.Runs`."""
-        folder, record = self.records.find(name, self.namespace or "default")
+        folder, record = self.records.find(name, self.namespace)
         return _with_progress(folder, record)
 
     def follow(self, run: RunRecord) -> Iterator[RunRecord | None]:
