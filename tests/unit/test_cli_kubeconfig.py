@@ -251,6 +251,11 @@ def test_a_program_learns_the_cluster_if_it_asks(tmp_path: Path) -> None:
     assert "cluster" not in json.loads((tmp_path / "info").read_text())["spec"]
 
 
+def test_what_a_program_says_is_seen_while_it_waits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    headers(found(a_program(tmp_path, f"echo 'open https://login.example' >&2\necho '{credential(token='t')}'")))
+    assert capfd.readouterr() == ("", "open https://login.example\n")
+
+
 def test_a_program_may_give_a_certificate(tmp_path: Path, pair: tuple[bytes, bytes]) -> None:
     (tmp_path / "answer").write_text(credential(clientCertificateData=pair[0].decode(), clientKeyData=pair[1].decode()))
     access = found(a_program(tmp_path, f"cat {tmp_path}/answer"))
@@ -261,7 +266,7 @@ def test_a_program_may_give_a_certificate(tmp_path: Path, pair: tuple[bytes, byt
 @pytest.mark.parametrize(
     ("script", "more", "words"),
     [
-        ("echo 'session expired' >&2; exit 3", {}, "exit code 3: session expired; log in anew"),
+        ("exit 3", {}, "gave no credentials, exit code 3; log in anew"),
         ("echo nothing", {}, "found no ExecCredential in what it printed"),
         (f"echo '{credential()}'", {}, "found neither token nor certificate"),
         (f"echo '{credential(token='t')}' | sed s,/v1,/v1beta1,", {}, "found apiVersion .*v1beta1, expected .*/v1"),

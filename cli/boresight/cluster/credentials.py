@@ -89,7 +89,10 @@ class Credentials:
 
 
 def run_program(program: Exec, access: Access) -> Given:
-    """Ask the program (the protocol ``ExecCredential``). Raises :class:`UserError` with what it said."""
+    """Ask the program (the protocol ``ExecCredential``). Raises :class:`UserError` if it gives none.
+
+    Its stderr is ours, as kubectl has it: there it says where to log in, and why it gives none.
+    """
     interactive = program.interactive != "Never" and sys.stdin.isatty()
     if program.interactive == "Always" and not interactive:
         raise UserError(f"{program.command}: needs a terminal to give credentials (interactiveMode: Always)")
@@ -104,7 +107,6 @@ def run_program(program: Exec, access: Access) -> Given:
             [program.command, *program.arguments],
             stdin=None if interactive else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=None if interactive else subprocess.PIPE,
             env=environment,
             check=False,
         )
@@ -112,11 +114,7 @@ def run_program(program: Exec, access: Access) -> Given:
         hint = f"; {program.install_hint.strip()}" if program.install_hint else ""
         raise UserError(f"{program.command}: cannot be started to give credentials: {error.strerror}{hint}") from error
     if done.returncode:
-        said = (done.stderr or b"").decode(errors="replace").strip().splitlines()
-        raise UserError(
-            f"{program.command}: gave no credentials, exit code {done.returncode}{': ' + said[-1] if said else ''}; "
-            "log in anew"
-        )
+        raise UserError(f"{program.command}: gave no credentials, exit code {done.returncode}; log in anew")
     return _given(done.stdout, program)
 
 
