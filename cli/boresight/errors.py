@@ -6,7 +6,7 @@ INVALID_CONFIG = 64
 """Exit code for a manifest with a fault; the same as ``boresight_api.outcome.ExitCode``, which is slow to import."""
 
 UNREACHABLE = 75
-"""Exit code for an API server (or a store) that does not answer: trying again later may help."""
+"""Exit code for an API server that does not answer, or a store that cannot be used: trying again later may help."""
 TIMED_OUT = 124
 """Exit code of `wait` when the time is over, as of timeout(1)."""
 

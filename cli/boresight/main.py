@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .errors import UserError
+from .errors import UNREACHABLE, UserError
 from .face import CLUSTER, LOCAL, Face, FacedGroup
 from .text import clean
 
@@ -41,8 +41,6 @@ COMMANDS = {
 
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-INFRASTRUCTURE = 75
-"""Exit code for a store that cannot be written to, as ``boresight_api.outcome.ExitCode`` has it."""
 
 
 class Commands(FacedGroup):
@@ -196,7 +194,7 @@ def describe(error: Exception) -> tuple[str, int]:
         name = f"{error.filename}: " if error.filename else ""
         if error.errno in CANNOT_WRITE:
             advice = "free space or correct the rights, or name another place (the store: --store)"
-            return f"{name}{error.strerror}, expected a place that can be written to; {advice}", INFRASTRUCTURE
+            return f"{name}{error.strerror}, expected a place that can be written to; {advice}", UNREACHABLE
         return f"{name}{error.strerror or error}", 1
     return f"{type(error).__name__}: {error} (this is a bug of Boresight; --debug shows where it happened)", 1
 
