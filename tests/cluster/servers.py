@@ -66,7 +66,7 @@ class Servers:
             f"--client-ca-file={keys.ca}",
             f"--token-auth-file={keys.tokens}",
             "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
+            "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
             f"--service-cluster-ip-range={plan.SERVICES}",
             "--service-account-issuer=https://kubernetes.default.svc",
