@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("boresight", deadline=None)  # no test is timed: the machine may be busy
+settings.load_profile("boresight")
 
 
 @pytest.fixture(scope="session")
