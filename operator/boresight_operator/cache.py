@@ -171,13 +171,11 @@ class Cache:
         """
         run = self._run_entry(run_uid)
         jobs, pods = self._run_jobs.get(run_uid, ()), self._run_pods.get(run_uid, ())
-        left = tuple(
-            e for e in self._unsettled() if e.owner == run_uid and (run is None or e.namespace == run.namespace)
-        )
-        return (
-            self._decode(JOBS, self._beside(run, JOBS, jobs))
-            + self._orphaned(self._beside(run, PODS, pods))
-            + tuple(ending(entry.decode()) for entry in left)
+        near = (e for e in self._departed_jobs() if run is None or e.namespace == run.namespace)
+        return self._with_what_left(
+            self._decode(JOBS, self._beside(run, JOBS, jobs)),
+            (entry for entry in near if entry.owner == run_uid),
+            self._beside(run, PODS, pods),
         )
 
     def pods_of(self, job_uid: str) -> tuple[Object, ...]:
@@ -193,9 +191,8 @@ class Cache:
         """The Jobs that work on this key, also those whose run is gone, or that are gone while their pods still end
         or may run."""
         jobs = self._decode(JOBS, self._job_keys.get((namespace, key), ()))
-        left = [entry for entry in self._unsettled() if entry.namespace == namespace and key in entry.claims.by_key]
-        orphaned = self._orphaned(self._pod_keys.get((namespace, key), ()))
-        return jobs + orphaned + tuple(ending(entry.decode()) for entry in left)
+        left = (e for e in self._departed_jobs() if e.namespace == namespace and key in e.claims.by_key)
+        return self._with_what_left(jobs, left, self._pod_keys.get((namespace, key), ()))
 
     def wants_pods(self) -> bool:
         """Whether a list of pods is needed that nobody has been asked for yet."""
@@ -223,9 +220,16 @@ class Cache:
         gone = [job_of(pod) for pod in left if not is_over(pod)]
         return tuple({job["metadata"]["uid"]: job for job in gone}.values())
 
-    def _unsettled(self) -> Iterator[_Entry]:
-        """Jobs that are gone and of whose pods nothing is known yet."""
-        return (entry for uid, (entry, _) in self._departed.items() if uid not in self._job_pods)
+    def _departed_jobs(self) -> Iterator[_Entry]:
+        return (entry for entry, _ in self._departed.values())
+
+    def _with_what_left(
+        self, jobs: tuple[Object, ...], departed: Iterable[_Entry], pod_uids: Iterable[str]
+    ) -> tuple[Object, ...]:
+        """``jobs``, and as Jobs in deletion those that are gone and may have pods, or have them."""
+        left = {entry.uid: ending(entry.decode()) for entry in departed}
+        orphaned = (job for job in self._orphaned(pod_uids) if job["metadata"]["uid"] not in left)
+        return (*jobs, *left.values(), *orphaned)
 
     def _listed_pods(self, namespace: str | None, version: str | None) -> set[str]:
         """All pods of ``namespace`` are known as of ``version`` (None: whatever was known before is void)."""
@@ -250,6 +254,7 @@ class Cache:
             kind.buried[namesake] = entry.namespace, entry.version
             changed |= self._remove(resource, namesake, entry.version)
         kind.entries[entry.uid] = entry
+        self._departed.pop(entry.uid, None)
         kind.names[entry.namespace, entry.name] = entry.uid
         if before is not None and before.body == entry.body:
             return changed
@@ -321,7 +326,7 @@ class Cache:
             return {entry.uid}
         owner = entry.owner
         if resource == PODS:
-            job = self._kinds[JOBS.plural].entries.get(owner or "")
+            job = self._kinds[JOBS.plural].entries.get(owner or "") or self._departed.get(owner or "", (None, ""))[0]
             owner = job.owner if job else entry.run
         run = self._run_entry(owner)
         return {owner} if owner is not None and (run is None or run.namespace == entry.namespace) else set()

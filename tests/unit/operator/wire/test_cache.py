@@ -291,12 +291,12 @@ def test_a_job_that_is_gone_works_on_its_key_until_pods_were_listed_after_it() -
     assert not cache.jobs_with_key("ns", K1)
 
 
-def test_pods_that_are_known_speak_for_a_job_that_is_gone() -> None:
+def test_a_pod_of_a_job_that_is_gone_wakes_the_run_of_that_job() -> None:
     cache = Cache()
     cache.observe(JOBS, "ADDED", a_job("j", 3, "mine"))
-    cache.observe(PODS, "ADDED", a_pod("p", 4, "j"))
     cache.observe(JOBS, "DELETED", a_job("j", 10, "mine"))
-    assert not cache.jobs_of("mine"), "this pod says of no run that it is its"
+    assert cache.observe(PODS, "ADDED", a_pod("p", 11, "j")) == {"mine"}
+    assert [job["metadata"]["uid"] for job in cache.jobs_of("mine")] == ["j"], "once"
 
 
 def test_a_job_that_had_ended_leaves_nothing_to_wait_for() -> None:
