@@ -68,11 +68,18 @@ class Plugin:
         command = [str(PROGRAM), *self._words(*words, namespace=True)]
         env = {"PATH": os.environ["PATH"], "HOME": str(Path.cwd())}
         pipe = subprocess.PIPE
-        return Background(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env))
+        return Background(
+            subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, preexec_fn=_heeds_ctrl_c)
+        )
 
     def _words(self, *words: str, namespace: bool) -> list[str]:
         where = ["--kubeconfig", str(self.kubeconfig), *(["-n", self.namespace] if namespace else [])]
         return [*words, *where]
+
+
+def _heeds_ctrl_c() -> None:
+    """What a shell starts in the background, such as these tests, ignores it, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def scene(
 ) -> Iterator[Scene]:
     """Everything at work, and scraped as the chart says."""
     kubelet.store = Store()
-    world = World(client, kubelet, one_operator.start(), namespaces())
+    world = World(client, namespaces(), kubelet, one_operator.start())
     folder = tmp_path_factory.mktemp("prometheus")
     rendering = Helm(executable(HELM, print), folder).render(VALUES["monitored"])
     port = free_port()
