@@ -15,47 +15,21 @@ Decoded, runs take four times their bytes. zlib would save three quarters of the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .api import JOBS, PODS, RUNS, WATCHED, Listed, Object, Resource
-from .claims import Claims, job_claims, run_claims
-from .orphans import ending, is_over, job_of, key_of, run_of
-from .trim import PROGRESS_FIELDS, trim
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One object."""
-
-    uid: str
-    namespace: str
-    name: str
-    version: str
-    owner: str | None
-    """UID of its controller."""
-    run: str | None
-    """Of a pod: UID of the run that it says it is of."""
-    claims: Claims
-    body: bytes
-    """Without resourceVersion, and without a run's progress: while it stays the same there is nothing to decide."""
-    progress: bytes
-
-    def decode(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.body)
-        document["metadata"]["resourceVersion"] = self.version
-        if self.progress:
-            document["status"].update(json.loads(self.progress))
-        return document
+from .claims import Claims
+from .entry import Entry, entry_of
+from .orphans import ending, is_over, job_of
 
 
 @dataclass(slots=True)
 class _Kind:
     """All objects of a resource."""
 
-    entries: dict[str, _Entry] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
     """By UID."""
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     """(namespace, name): UID."""
@@ -84,7 +58,7 @@ class Cache:
         """(namespace, key): UIDs of the pods that work on it."""
         self._run_pods: dict[str, dict[str, None]] = {}
         """Run UID: UIDs of the pods that say they are of it."""
-        self._departed: dict[str, tuple[_Entry, str]] = {}
+        self._departed: dict[str, tuple[Entry, str]] = {}
         """UID: a Job that is gone, though it had not ended, and the resourceVersion by which it was. The watch of pods
         may be behind: until they are listed as of then or later, it may have pods of which nobody has told yet."""
         self._pods_wanted = False
@@ -203,12 +177,12 @@ class Cache:
         """How many objects of each resource are known, by plural."""
         return {plural: len(kind.entries) for plural, kind in self._kinds.items()}
 
-    def _run_entry(self, uid: str | None) -> _Entry | None:
+    def _run_entry(self, uid: str | None) -> Entry | None:
         """A run of any kind."""
         found = (self._kinds[plural].entries.get(uid or "") for plural in self._runs)
         return next(filter(None, found), None)
 
-    def _beside(self, owner: _Entry | None, resource: Resource, uids: Iterable[str]) -> list[str]:
+    def _beside(self, owner: Entry | None, resource: Resource, uids: Iterable[str]) -> list[str]:
         """Those in the owner's namespace; of an owner that is gone, all."""
         entries = self._kinds[resource.plural].entries
         return [uid for uid in uids if owner is None or entries[uid].namespace == owner.namespace]
@@ -220,11 +194,11 @@ class Cache:
         gone = [job_of(pod) for pod in left if not is_over(pod)]
         return tuple({job["metadata"]["uid"]: job for job in gone}.values())
 
-    def _departed_jobs(self) -> Iterator[_Entry]:
+    def _departed_jobs(self) -> Iterator[Entry]:
         return (entry for entry, _ in self._departed.values())
 
     def _with_what_left(
-        self, jobs: tuple[Object, ...], departed: Iterable[_Entry], pod_uids: Iterable[str]
+        self, jobs: tuple[Object, ...], departed: Iterable[Entry], pod_uids: Iterable[str]
     ) -> tuple[Object, ...]:
         """``jobs``, and as Jobs in deletion those that are gone and may have pods, or have them."""
         left = {entry.uid: ending(entry.decode()) for entry in departed}
@@ -246,7 +220,7 @@ class Cache:
 
     def _store(self, resource: Resource, obj: Object) -> set[str]:
         kind = self._kinds[resource.plural]
-        entry = self._entry(resource, obj)
+        entry = entry_of(resource, obj)
         changed: set[str] = set()
         before = kind.entries.get(entry.uid)
         namesake = kind.names.get((entry.namespace, entry.name))
@@ -274,29 +248,7 @@ class Cache:
             self._pods_wanted = True
         return self._concerned(resource, entry, None)
 
-    def _entry(self, resource: Resource, obj: Object) -> _Entry:
-        document = trim(resource, obj)
-        metadata = document["metadata"]
-        version = metadata.pop("resourceVersion")
-        progress, claims = b"", job_claims(document) if resource == JOBS else Claims()
-        if resource.plural in self._runs:
-            claims = run_claims(document)
-            progress = _take_progress(document)
-        if resource == PODS and (key := key_of(document)) is not None:
-            claims = Claims({key: "live"})
-        return _Entry(
-            metadata["uid"],
-            metadata["namespace"],
-            metadata["name"],
-            version,
-            next((owner["uid"] for owner in metadata.get("ownerReferences", ())), None),
-            run_of(document) if resource == PODS else None,
-            claims,
-            _encode(document),
-            progress,
-        )
-
-    def _index(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> None:
+    def _index(self, resource: Resource, before: Entry | None, after: Entry | None) -> None:
         keys = {JOBS: self._job_keys, PODS: self._pod_keys}.get(resource, self._keys)
         owned = {JOBS: self._run_jobs, PODS: self._job_pods}
         for entry, note in ((before, _drop), (after, _put)):
@@ -309,7 +261,7 @@ class Cache:
             for key in entry.claims.by_key:
                 note(keys, (entry.namespace, key), entry.uid)
 
-    def _concerned(self, resource: Resource, before: _Entry | None, after: _Entry | None) -> set[str]:
+    def _concerned(self, resource: Resource, before: Entry | None, after: Entry | None) -> set[str]:
         """The runs that the change from ``before`` to ``after`` is news for: its own, and those with a key of which the
         claims changed."""
         own: set[str] = set()
@@ -320,7 +272,7 @@ class Cache:
         changed = (before.claims if before else Claims()).changed(after.claims if after else Claims())
         return own.union(*(self.runs_with_key(namespace, key) for key in changed))
 
-    def _owning(self, resource: Resource, entry: _Entry) -> set[str]:
+    def _owning(self, resource: Resource, entry: Entry) -> set[str]:
         """The run that an object is (a part of), also of one that is gone."""
         if resource.plural in self._runs:
             return {entry.uid}
@@ -391,19 +343,6 @@ def newer(version: str, than: str) -> bool:
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than
-
-
-def _take_progress(document: dict[str, Any]) -> bytes:
-    status = document.get("status") or {}
-    progress = {name: status[name] for name in PROGRESS_FIELDS if name in status}
-    if not progress:
-        return b""
-    document["status"] = {name: value for name, value in status.items() if name not in progress}
-    return _encode(progress)
-
-
-def _encode(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _put(index: dict[Any, dict[str, None]], at: object, uid: str) -> None:
