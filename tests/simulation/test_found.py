@@ -134,6 +134,21 @@ async def one_of_two_makes_a_lost_artifact_again(told: Told) -> None:
     assert Counter(made for _, made, _ in told.world.store.published)[key] == 2
 
 
+@found
+async def a_pod_that_nobody_has_told_of_outlives_its_run(told: Told) -> None:
+    """The watch of pods is half a minute behind: that a Job is gone is known before it had a pod."""
+    told.world.behave = lambda pod: Behaviour(ignores_sigterm=True)
+    told.world.faults = Faults(watch_lag={api.PODS: 30.0})
+    names = ("one", "two")
+    for name, beta in zip(names, ("0.1", "0.2"), strict=True):
+        told.user.apply(with_beta(beta), name)
+    await told.until(lambda: any(told.running(name, "feedback-model") for name in names), "a pod is made")
+    first, other = sorted(names, key=lambda name: not told.running(name, "feedback-model"))
+    await told.state(other, "feedback-model", "Waiting")
+    told.user.delete(first)
+    await told.end_of(other, "True")
+
+
 def test_the_devices_of_a_run_that_was_deleted_are_in_use_until_its_pods_have_ended() -> None:
     async def story(told: Told) -> None:
         told.world.behave = lambda pod: Behaviour(seconds=600, ignores_sigterm=True)
