@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from .api import JOBS, PODS, RUNS, Object, Resource
 from .claims import Claims, job_claims, run_claims
@@ -31,10 +32,10 @@ class Entry:
 
     def decode(self) -> dict[str, Any]:
         """The object, as far as anything depends on it."""
-        document: dict[str, Any] = json.loads(self.body)
+        document: dict[str, Any] = orjson.loads(self.body)
         document["metadata"]["resourceVersion"] = self.version
         if self.progress:
-            document["status"].update(json.loads(self.progress))
+            document["status"].update(orjson.loads(self.progress))
         return document
 
 
@@ -72,4 +73,4 @@ def _take_progress(document: dict[str, Any]) -> bytes:
 
 
 def _encode(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    return orjson.dumps(document)

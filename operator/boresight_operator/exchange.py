@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from .api import Answer, Object, Resource, Transport
 from .errors import AlreadyExists, ApiError, Conflict, Forbidden, Gone, Invalid, NotFound, Unavailable
@@ -80,7 +81,7 @@ class Exchange:
         body = None
         if request.body is not None:
             headers["content-type"] = request.content_type
-            body = json.dumps(request.body, separators=(",", ":"), allow_nan=False).encode()
+            body = orjson.dumps(request.body)
         return await self._transport.request(
             request.method,
             request.path,
@@ -97,7 +98,7 @@ def _lost(request: Request, why: str) -> Unavailable:
 
 def _document(request: Request, answer: Answer) -> dict[str, Any]:
     try:
-        document = json.loads(answer.body) if answer.body else {}
+        document = orjson.loads(answer.body) if answer.body else {}
     except ValueError:
         document = None
     if 200 <= answer.code < 300:

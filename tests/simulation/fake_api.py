@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
+import orjson
 from boresight_operator.api import Answer, Object, Resource
 
 from .registry import RESOURCES, Failure, Registry, dumped, name_of, namespace_of
@@ -224,7 +224,7 @@ def _parsed(body: bytes | None) -> Any:
     if not body:
         return {}
     try:
-        document = json.loads(body)
+        document = orjson.loads(body)
     except ValueError as error:
         raise Failure(400, "BadRequest", f"the object provided is unrecognized: {error}") from error
     if not isinstance(document, dict):

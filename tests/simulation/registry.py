@@ -7,7 +7,6 @@ etcd's revision does. Admission and controllers of the real cluster that we rely
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from boresight_operator import api
 from boresight_operator.api import Object, Resource
 
@@ -691,4 +691,4 @@ def _defaulted_job(obj: Object) -> dict[str, Any]:
 
 def dumped(obj: Object) -> bytes:
     """As it goes over the wire."""
-    return json.dumps(obj, separators=(",", ":")).encode()
+    return orjson.dumps(obj)

@@ -7,11 +7,11 @@ misses nothing; after a 410 it lists again, shows what exists with type None, an
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+import orjson
 from boresight_operator import api, names
 from boresight_operator.api import Object, Resource
 
@@ -92,5 +92,5 @@ class Stream:
         loop.call_at(due, self._arrive, type, dumped(obj), context=self._context)
 
     def _arrive(self, type: str | None, body: bytes) -> None:  # noqa: A002
-        obj: dict[str, Any] = json.loads(body)
+        obj: dict[str, Any] = orjson.loads(body)
         self._on_event(self.resource, type, obj)
