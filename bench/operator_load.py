@@ -84,13 +84,13 @@ class Cluster:
                         seen(event["type"], event["object"], now)
 
 
-def numbered(value: Any, number: int) -> Any:
-    """``value`` with ``{n}`` replaced in every string."""
+def numbered(value: Any, number: int, uid: str = "") -> Any:
+    """``value`` with ``{n}`` and ``{uid}`` replaced in every string."""
     if isinstance(value, dict):
-        return {name: numbered(item, number) for name, item in value.items()}
+        return {name: numbered(item, number, uid) for name, item in value.items()}
     if isinstance(value, list):
-        return [numbered(item, number) for item in value]
-    return value.replace("{n}", str(number)) if isinstance(value, str) else value
+        return [numbered(item, number, uid) for item in value]
+    return value.replace("{n}", str(number)).replace("{uid}", uid) if isinstance(value, str) else value
 
 
 async def at_once(work: Iterator[Awaitable[Any]]) -> None:
@@ -172,6 +172,21 @@ async def burst(cluster: Cluster, target: Target, count: int, first: int = 0) ->
         "seconds_to_apply": round(all_applied - started, 3),
         **percentiles(waits),
     }
+
+
+async def replay(cluster: Cluster, target: Target, count: int, steps: list[Object]) -> Object:
+    """Runs applied at once, each followed by the writes of a controller that needs no time to decide. ``{uid}`` in a
+    string is that of the run."""
+
+    async def one(number: int) -> None:
+        uid = (await cluster.apply(target, number))["metadata"]["uid"]
+        for step in steps:
+            method, path, body = (numbered(step[part], number, uid) for part in ("method", "path", "body"))
+            await cluster.send(method, path, body, APPLY if method == "PATCH" else "application/json")
+
+    started = time.monotonic()
+    await at_once(one(number) for number in range(count))
+    return {"runs": count, "writes_per_run": 1 + len(steps), "seconds": round(time.monotonic() - started, 3)}
 
 
 async def single(cluster: Cluster, target: Target, count: int, pause: float, first: int = 0) -> Object:
@@ -267,7 +282,13 @@ def percentiles(waits: list[float]) -> Object:
     return {"p50_seconds": round(cuts[49], 4), "p99_seconds": round(cuts[98], 4), "max_seconds": round(max(waits), 4)}
 
 
-TASKS: dict[str, Callable[..., Awaitable[Object]]] = {"burst": burst, "single": single, "poke": poke, "live": live}
+TASKS: dict[str, Callable[..., Awaitable[Object]]] = {
+    "burst": burst,
+    "replay": replay,
+    "single": single,
+    "poke": poke,
+    "live": live,
+}
 
 
 async def run(task: str, order: Object) -> Object:
