@@ -214,6 +214,21 @@ def test_two_equal_answers_are_found_before_anything_trains(case: Case) -> None:
         case.prepare()
 
 
+def test_a_constraint_that_no_verifier_knows_is_found_before_anything_trains(case: Case) -> None:
+    short = {"kind": "max_words", "limit": 9}
+    prompts: list[dict[str, Any]] = [{"id": f"p{n}", "prompt": f"x{n}", "constraints": [short]} for n in range(4)]
+    prompts[2]["constraints"] = [short, {"kind": "rhyme"}]
+    data = write_jsonl(case.folder / "e.jsonl", prompts)
+    case.spec["evaluation"] = {"suites": [{"name": "Verifiable", "data": [{"uri": data.as_uri(), "format": "Jsonl"}]}]}
+    said = r'evaluation: prompts: suite "Verifiable": prompt "p2", constraint 2: a constraint has the kind .rhyme., exp'
+    with pytest.raises(StageFailure, match=said) as caught:
+        case.prepare()
+    assert caught.value.failure is FailureClass.INVALID_DATA
+    write_jsonl(data, [{**prompt, "constraints": []} for prompt in prompts])
+    with pytest.raises(StageFailure, match="4 of 4 prompts have no constraints"):
+        case.prepare()
+
+
 def test_a_model_without_a_chat_template_is_found_before_anything_trains(case: Case) -> None:
     model = case.folder / "model"
     write_files(model, {"tokenizer_config.json": "{}"})

@@ -48,6 +48,7 @@ from boresight_api.stages import (
 from pydantic import ValidationError
 
 from ..data import mixture
+from ..data.instructions.verifiers import check_constraints
 from ..data.uses import Use
 from ..models.chat import ChatTokenizer
 from ..store.base import Artifacts, Store, StoredFile
@@ -213,6 +214,8 @@ class DataRead:
     holdout: HoldoutSplit | None
     seed: int
     max_invalid_percent: Decimal
+    suite: str | None = None
+    """Name of the suite whose verifiers read the prompts' constraints."""
 
 
 def data_reads(config: AnyConfig) -> Iterator[DataRead]:
@@ -227,7 +230,8 @@ def data_reads(config: AnyConfig) -> Iterator[DataRead]:
     elif isinstance(config, EvaluateConfig):
         for suite in config.suites:
             use = Use.FEEDBACK if suite.suite is SuiteName.HOLDOUT else Use.PROMPTS
-            yield DataRead(use, suite.data, suite.holdout, config.seed, config.max_invalid_percent)
+            verified = suite.name if suite.suite is SuiteName.VERIFIABLE else None
+            yield DataRead(use, suite.data, suite.holdout, config.seed, config.max_invalid_percent, verified)
 
 
 def _check_data(made: Plan, inputs: Inputs) -> dict[str, int]:
@@ -250,13 +254,16 @@ def _check_data(made: Plan, inputs: Inputs) -> dict[str, int]:
 
 def _load(stage: str, read: DataRead, inputs: Inputs) -> mixture.Rows[Any]:
     try:
-        return _LOADERS[read.use](
+        rows = _LOADERS[read.use](
             read.data,
             holdout=read.holdout,
             seed=read.seed,
             max_invalid_percent=read.max_invalid_percent,
             resolve=inputs.path,
         )
+        if read.suite is not None:
+            check_constraints(f'suite "{read.suite}"', rows.train if read.holdout is None else rows.holdout)
+        return rows
     except StageFailure as failure:
         raise StageFailure(failure.failure, f"{stage}: {read.use}: {failure.message}") from failure
 

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import NamedModel
 
-from ...data.instructions.verifiers import verify
+from ...data.instructions.verifiers import check_constraints, verify
 from ...data.records import Prompt
 from ..measures import Measure, Observation, rows_of
 from ..statistics import Scale, permutation_test, sign_test
@@ -53,14 +52,7 @@ class VerifiableSuite:
     slices_of: Callable[[Mapping[str, Any]], tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        bare = [prompt.id for prompt in self.prompts if not prompt.constraints]
-        if bare:
-            raise StageFailure(
-                FailureClass.INVALID_DATA,
-                f'suite "{self.name}": {len(bare)} of {len(self.prompts)} prompts have no constraints (first: '
-                f'"{bare[0]}"), expected every prompt to have some; map the column in data.columns.constraints, or use '
-                "the suite Pairwise",
-            )
+        check_constraints(f'suite "{self.name}"', self.prompts)
 
     def run(self, bench: Bench) -> SuiteReport:
         """Verify, then score the answers' likelihood under the initial model."""
