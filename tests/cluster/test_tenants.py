@@ -16,10 +16,6 @@ from minio import Minio
 from minio.error import S3Error
 
 SECRETS = Resource("", "v1", "secrets", "Secret")
-LAX = {
-    "metadata": {"name": "lax"},
-    "spec": {"containers": [{"name": "lax", "image": shell_image().reference, "command": ["true"]}]},
-}
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +41,10 @@ def member(neighbour: RealTenant) -> Client:
 
 
 def test_the_namespace_of_a_run_refuses_what_is_not_restricted(team: RealTenant, first: FirstRun) -> None:
+    container = {"name": "lax", "image": shell_image().reference, "command": ["true"]}
+    lax = {"metadata": {"name": "lax"}, "spec": {"containers": [container]}}
     with pytest.raises(ApiError, match='violates PodSecurity "restricted') as refused:
-        team.client.create(PODS, team.namespace, LAX)
+        team.client.create(PODS, team.namespace, lax)
     assert refused.value.code == 403
     assert all(team.pods(first.run, stage) for stage in STAGES), "those of the run were taken"
 
