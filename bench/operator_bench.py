@@ -116,7 +116,7 @@ def make_trouble(plane: ControlPlane, count: int) -> list[str]:
     document = an_alignment_run(storage={"uri": "s3://alignment/huge"}, suspend=True)
     document["metadata"]["name"] = "huge"
     client.create(ALIGNMENT_RUNS, TEAM, document)
-    until(lambda: client.get(ALIGNMENT_RUNS, TEAM, "huge").get("status"), "the huge run has a status")
+    until(lambda: client.get(ALIGNMENT_RUNS, TEAM, "huge").get("status", {}).get("stages"), "the huge run has stages")
     grow_status(client)
     return [
         *(ALIGNMENT_RUNS.path(FAILING, f"failing-{number}") for number in range(count)),

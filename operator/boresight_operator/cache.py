@@ -20,9 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .api import JOBS, PODS, RUNS, WATCHED, Listed, Object, Resource
-from .claims import Claims
-from .entry import Entry, entry_of
+from .claims import LIVE, Claims
+from .entry import Entry, StoreOf, entry_of
 from .orphans import ending, is_over, job_of
+
+Place = tuple[str, str, str]
+"""Namespace, store and key: what one attempt at a time works on."""
 
 
 @dataclass(slots=True)
@@ -42,7 +45,9 @@ class _Kind:
 class Cache:
     """All that is watched, in ``namespaces`` (none given: cluster-wide)."""
 
-    def __init__(self, namespaces: Iterable[str] = ()) -> None:
+    def __init__(self, namespaces: Iterable[str] = (), store_of: StoreOf = lambda _: "") -> None:
+        """``store_of``: the store of a run, as a digest. Runs of other stores have nothing to do with its keys."""
+        self._store_of = store_of
         self._scopes: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._kinds = {resource.plural: _Kind() for resource in WATCHED}
         self._runs = {resource.plural for resource in RUNS}
@@ -50,12 +55,12 @@ class Cache:
         """Run UID: UIDs of the Jobs that it controls, in the order of arrival."""
         self._job_pods: dict[str, dict[str, None]] = {}
         """Job UID: UIDs of the pods that it controls."""
-        self._keys: dict[tuple[str, str], dict[str, None]] = {}
-        """(namespace, key): UIDs of the runs that have it in their status."""
-        self._job_keys: dict[tuple[str, str], dict[str, None]] = {}
-        """(namespace, key): UIDs of the Jobs that work on it."""
-        self._pod_keys: dict[tuple[str, str], dict[str, None]] = {}
-        """(namespace, key): UIDs of the pods that work on it."""
+        self._keys: dict[Place, dict[str, None]] = {}
+        """UIDs of the runs that have the key in their status."""
+        self._job_keys: dict[Place, dict[str, None]] = {}
+        """UIDs of the Jobs that work on it."""
+        self._pod_keys: dict[Place, dict[str, None]] = {}
+        """UIDs of the pods that work on it."""
         self._run_pods: dict[str, dict[str, None]] = {}
         """Run UID: UIDs of the pods that say they are of it."""
         self._departed: dict[str, tuple[Entry, str]] = {}
@@ -157,16 +162,20 @@ class Cache:
         job = self._kinds[JOBS.plural].entries.get(job_uid)
         return self._decode(PODS, self._beside(job, PODS, self._job_pods.get(job_uid, ())))
 
-    def runs_with_key(self, namespace: str, key: str) -> frozenset[str]:
-        """The runs that have a stage with this key in their status."""
-        return frozenset(self._keys.get((namespace, key), ()))
+    def runs_with_key(self, namespace: str, store: str, key: str) -> frozenset[str]:
+        """The runs of this store that have a stage with this key in their status."""
+        return frozenset(_at(self._keys, namespace, store, key))
 
-    def jobs_with_key(self, namespace: str, key: str) -> tuple[Object, ...]:
-        """The Jobs that work on this key, also those whose run is gone, or that are gone while their pods still end
-        or may run."""
-        jobs = self._decode(JOBS, self._job_keys.get((namespace, key), ()))
-        left = (e for e in self._departed_jobs() if e.namespace == namespace and key in e.claims.by_key)
-        return self._with_what_left(jobs, left, self._pod_keys.get((namespace, key), ()))
+    def jobs_with_key(self, namespace: str, store: str, key: str) -> tuple[Object, ...]:
+        """The Jobs that work on this key in this store, also those whose run is gone, or that are gone while their pods
+        still end or may run."""
+        left = (
+            entry
+            for entry in self._departed_jobs()
+            if entry.namespace == namespace and key in entry.claims.by_key and _meet(entry.store, store)
+        )
+        jobs = self._decode(JOBS, _at(self._job_keys, namespace, store, key))
+        return self._with_what_left(jobs, left, _at(self._pod_keys, namespace, store, key))
 
     def wants_pods(self) -> bool:
         """Whether a list of pods is needed that nobody has been asked for yet."""
@@ -220,7 +229,7 @@ class Cache:
 
     def _store(self, resource: Resource, obj: Object) -> set[str]:
         kind = self._kinds[resource.plural]
-        entry = entry_of(resource, obj)
+        entry = entry_of(resource, obj, self._store_of)
         changed: set[str] = set()
         before = kind.entries.get(entry.uid)
         namesake = kind.names.get((entry.namespace, entry.name))
@@ -243,7 +252,7 @@ class Cache:
             return set()
         del kind.names[entry.namespace, entry.name]
         self._index(resource, entry, None)
-        if resource == JOBS and "live" in entry.claims.by_key.values():
+        if resource == JOBS and LIVE in entry.claims.by_key.values():
             self._departed[uid] = entry, version
             self._pods_wanted = True
         return self._concerned(resource, entry, None)
@@ -259,18 +268,16 @@ class Cache:
             if entry.run is not None:
                 note(self._run_pods, entry.run, entry.uid)
             for key in entry.claims.by_key:
-                note(keys, (entry.namespace, key), entry.uid)
+                note(keys, (entry.namespace, entry.store, key), entry.uid)
 
     def _concerned(self, resource: Resource, before: Entry | None, after: Entry | None) -> set[str]:
-        """The runs that the change from ``before`` to ``after`` is news for: its own, and those with a key of which the
-        claims changed."""
-        own: set[str] = set()
-        for entry in (before, after):
-            if entry is not None:
-                own |= self._owning(resource, entry)
-                namespace = entry.namespace
-        changed = (before.claims if before else Claims()).changed(after.claims if after else Claims())
-        return own.union(*(self.runs_with_key(namespace, key) for key in changed))
+        """The runs that the change from ``before`` to ``after`` is news for: its own, and those that may go on with a
+        key."""
+        entries = [entry for entry in (before, after) if entry is not None]
+        freed = (before.claims if before else Claims()).freed(after.claims if after else Claims())
+        places = {(entry.namespace, entry.store, key) for entry in entries for key in freed}
+        own = (self._owning(resource, entry) for entry in entries)
+        return set().union(*own, *(self.runs_with_key(*place) for place in places))
 
     def _owning(self, resource: Resource, entry: Entry) -> set[str]:
         """The run that an object is (a part of), also of one that is gone."""
@@ -343,6 +350,18 @@ def newer(version: str, than: str) -> bool:
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
     return version != than
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether these may be the same store."""
+    return one == other or not one or not other
+
+
+def _at(index: Mapping[Place, Iterable[str]], namespace: str, store: str, key: str) -> list[str]:
+    """What is noted there: of a store, of that and of what may be of any; of any store, everything."""
+    if not store:
+        return [uid for place, uids in index.items() if (place[0], place[2]) == (namespace, key) for uid in uids]
+    return [*index.get((namespace, store, key), ()), *index.get((namespace, "", key), ())]
 
 
 def _put(index: dict[Any, dict[str, None]], at: object, uid: str) -> None:

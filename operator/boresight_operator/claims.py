@@ -16,15 +16,38 @@ HELD_BACK = frozenset({"NamespaceLimit", "StoppedAfter"})
 
 
 @dataclass(frozen=True, slots=True)
+class Saying:
+    """About one key."""
+
+    claim: Claim | None
+    detail: str = ""
+    """What else others look at, to be compared only."""
+
+
+NOTHING = Saying(None)
+LIVE = Saying(Claim.LIVE)
+ENDED = Saying(None, "ended")
+"""Of a Job."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """By key, what is said about it."""
 
-    by_key: Mapping[str, str] = field(default_factory=dict)
+    by_key: Mapping[str, Saying] = field(default_factory=dict)
 
-    def changed(self, after: Claims) -> list[str]:
-        """The keys about which the two say different things."""
-        both = {**self.by_key, **after.by_key}
-        return [key for key in both if self.by_key.get(key) != after.by_key.get(key)]
+    def freed(self, after: Claims) -> list[str]:
+        """The keys on which others may go on: a claim is gone or is another one, or an artifact is there.
+
+        A claim that comes frees nobody. Where a thousand runs share a key, waking all for each that begins to wait
+        would be a million looks.
+        """
+        return [
+            key
+            for key in {**self.by_key, **after.by_key}
+            if (before := self.by_key.get(key, NOTHING)) != (now := after.by_key.get(key, NOTHING))
+            and (before.claim is not None or now.claim is Claim.DONE)
+        ]
 
 
 def stage_claim(stage: Mapping[str, Any]) -> Claim | None:
@@ -45,7 +68,10 @@ def run_claims(run: Object) -> Claims:
     common = (bool(mapping(run, "metadata").get("deletionTimestamp")), mapping(run, "spec", "storage"))
     return Claims(
         {
-            key: repr((*common, stage_claim(stage), text(stage, "artifact", "uri"), text(stage, "artifact", "digest")))
+            key: Saying(
+                stage_claim(stage),
+                repr((*common, text(stage, "artifact", "uri"), text(stage, "artifact", "digest"))),
+            )
             for stage in mappings(run, "status", "stages")
             if (key := text(stage, "key"))
         }
@@ -56,4 +82,4 @@ def job_claims(job: Object) -> Claims:
     """Of a Job: whether the attempt at its key has ended."""
     key = text(job, "metadata", "annotations", KEY_ANNOTATION)
     ended = condition(job, "Complete") or condition(job, "Failed")
-    return Claims({key: "ended" if ended else "live"} if key else {})
+    return Claims({key: ENDED if ended else LIVE} if key else {})

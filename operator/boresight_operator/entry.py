@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from .api import JOBS, PODS, RUNS, Object, Resource
-from .claims import Claims, job_claims, run_claims
+from .claims import LIVE, Claims, job_claims, run_claims
+from .names import STORE_ANNOTATION
 from .orphans import key_of, run_of
+from .plain import texts
 from .trim import PROGRESS_FIELDS, trim
+
+StoreOf = Callable[[Object], str]
 
 
 @dataclass(slots=True)
@@ -26,6 +31,8 @@ class Entry:
     run: str | None
     """Of a pod: UID of the run that it says it is of."""
     claims: Claims
+    store: str
+    """Where the artifacts of its keys are or will be (:func:`.names.store_digest`); empty if nobody knows, so any."""
     body: bytes
     """Without resourceVersion, and without a run's progress: while it stays the same there is nothing to decide."""
     progress: bytes
@@ -39,8 +46,8 @@ class Entry:
         return document
 
 
-def entry_of(resource: Resource, obj: Object) -> Entry:
-    """``obj`` as it is kept."""
+def entry_of(resource: Resource, obj: Object, store_of: StoreOf) -> Entry:
+    """``obj`` as it is kept. ``store_of``: the store of a run."""
     document = trim(resource, obj)
     metadata = document["metadata"]
     version = metadata.pop("resourceVersion")
@@ -49,7 +56,7 @@ def entry_of(resource: Resource, obj: Object) -> Entry:
         claims = run_claims(document)
         progress = _take_progress(document)
     if resource == PODS and (key := key_of(document)) is not None:
-        claims = Claims({key: "live"})
+        claims = Claims({key: LIVE})
     return Entry(
         metadata["uid"],
         metadata["namespace"],
@@ -58,6 +65,9 @@ def entry_of(resource: Resource, obj: Object) -> Entry:
         next((owner["uid"] for owner in metadata.get("ownerReferences", ())), None),
         run_of(document) if resource == PODS else None,
         claims,
+        store_of(document)
+        if resource in RUNS
+        else texts(document, "metadata", "annotations").get(STORE_ANNOTATION, ""),
         _encode(document),
         progress,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from boresight_api.base import canonical_json, sha256_hex
 
@@ -59,6 +60,7 @@ def attempt_name(run_name: str, run_uid: str, stage: str, key: str | None, attem
     return object_name("Job", run_name, run_uid, stage, f"{key or stage}/{attempt}/{part.value}")
 
 
+@lru_cache(maxsize=4096)
 def store_digest(uri: str, endpoint: str | None) -> str:
     """Names a store in 16 digits."""
     return sha256_hex(canonical_json([uri.rstrip("/"), endpoint or ""]))[:16]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from boresight_api.plan import Plan
 from boresight_api.status import Condition, RunStatus
 from pydantic import ValidationError
 
@@ -65,8 +66,6 @@ class Observer:
         """From memory alone, at one moment."""
         settings, now = self._settings.of(run.namespace), self._server_now()
         planned = self._planner.plan(run, jobs, now)
-        keys = {stage.key for stage in planned.plan.stages if stage.key} if planned.plan else set()
-        keys |= {stage.key for stage in run.status.stages if stage.key}
         return Observation(
             run=run,
             now=now,
@@ -75,12 +74,20 @@ class Observer:
             pins=planned.pins,
             problems=planned.problems,
             jobs=jobs,
-            rivals=self._siblings.rivals(run, stores_of(run.document, settings), keys),
+            rivals=self._siblings.rivals(run, stores_of(run.document, settings), _keys(planned.plan, run.status)),
             refusals=tuple(self._memory.of(run.uid).refusals.values()),
             usage=self._siblings.usage(run, settings),
             pins_lost=planned.pins_lost,
             nodes_gone=self._memory.nodes_gone(now),
         )
+
+    def with_new_keys(self, observation: Observation, status: RunStatus) -> Observation | None:
+        """With the rivals at keys that only the decision has found, as when ``prepare`` has just ended. None if there
+        are none, for then nothing is to be decided anew."""
+        keys = _keys(None, status) - _keys(observation.plan, observation.run.status)
+        stores = stores_of(observation.run.document, observation.settings)
+        found = self._siblings.rivals(observation.run, stores, keys) if keys else {}
+        return replace(observation, rivals={**observation.rivals, **found}) if found else None
 
     def planned_devices(self, uid: str, stages: Iterable[str]) -> int:
         """Devices that attempts of these stages of a run will ask for."""
@@ -109,6 +116,11 @@ class Observer:
         )
         told = (replace(view, events=facts.events_of(view)) for view in views if view is not None)
         return tuple(sorted(told, key=lambda view: (view.created, view.attempt, view.name)))
+
+
+def _keys(plan: Plan | None, status: RunStatus) -> set[str]:
+    planned = {stage.key for stage in plan.stages} if plan is not None else set()
+    return {key for key in planned | {stage.key for stage in status.stages} if key}
 
 
 def run_view(found: Object) -> RunView:

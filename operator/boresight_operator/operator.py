@@ -24,11 +24,12 @@ from .events import EventWriter
 from .lister import Lister
 from .memory import Memory
 from .observe import Observer
+from .plain import text
 from .planning import Planner
 from .progress import Fetch, ProgressPoller
 from .reconcile import Reconciler
 from .settings import Settings
-from .siblings import Siblings
+from .siblings import Siblings, own_store
 from .telemetry import Telemetry
 from .views import RunView
 from .work_queue import WorkQueue
@@ -70,7 +71,7 @@ class Operator:
         self._at_work: dict[str, float] = {}
         self._started = 0.0
 
-        self._cache = Cache(settings.watch_namespaces)
+        self._cache = Cache(settings.watch_namespaces, self._store_of)
         self._queue = WorkQueue(random)
         self._elector = Elector(transport, settings, wall=wall, random=random, metric=self._requested)
         self._client = Client(
@@ -283,6 +284,9 @@ class Operator:
             self._relist_timer = loop.call_later(rest, self._if_quiet)
         else:
             self._lister.request_soon()
+
+    def _store_of(self, run: Object) -> str:
+        return own_store(run, self._settings.of(text(run, "metadata", "namespace")))
 
     def _planned_devices(self, uid: str, stages: Sequence[str]) -> int:
         return self._observer.planned_devices(uid, stages)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 
-import orjson
 from boresight_api.kinds import Run
 from boresight_api.manifest import parse_manifest
 
@@ -16,9 +16,9 @@ KEPT = 256
 
 def parsed(run: RunView) -> Run:
     """Raises ManifestError with every fault."""
-    return _parsed(orjson.dumps(run.document))
+    return _parsed(json.dumps(run.document))
 
 
 @lru_cache(maxsize=KEPT)
-def _parsed(document: bytes) -> Run:
-    return parse_manifest(orjson.loads(document))
+def _parsed(document: str) -> Run:
+    return parse_manifest(json.loads(document))

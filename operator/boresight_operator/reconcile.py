@@ -79,6 +79,8 @@ class Reconciler:
                 self._forget(uid)
                 return None
             decision = decide(observation)
+            if (wider := self._observer.with_new_keys(observation, decision.status)) is not None:
+                observation, decision = wider, decide(wider)
             news = not same(decision.status, observation.run.status)
             if news:
                 self._siblings.reserve(observation.run, decision.status)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from . import names
 from .api import Object
-from .cache import Cache
+from .cache import Cache, Place
 from .claims import stage_claim
 from .figures import Condition, FinishedStage, conditions_of, finished_stages
 from .plain import condition, controller, epoch, mapping, mappings, number, text
@@ -45,6 +45,8 @@ class Standing:
     namespace: str
     name: str
     created: float = 0.0
+    store: str = ""
+    """Its own (:func:`.names.store_digest`)."""
     stores: tuple[Store, ...] = ()
     """Its own, then those that it reads from; none of a run of which nothing is left but Jobs that end."""
     claims: Mapping[str, Claim] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class Standing:
     artifacts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """URI and digest, by key."""
     job_stores: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By key: the stores (:func:`.names.store_digest`) that Jobs of it work in; an edit of the spec moves none."""
+    """By key: the stores (digests) that Jobs of it work in; an edit of the spec moves none."""
     live: bool = False
     """Whether it has a live attempt, of ``prepare`` too."""
     devices: int = 0
@@ -72,13 +74,13 @@ class Standing:
     finished: tuple[FinishedStage, ...] = ()
     """Stages that left numbers."""
 
-    def claim_on(self, key: str, stores: Sequence[Store]) -> Claim | None:
-        """What it has to do with ``key``, for a run whose own store is the first of ``stores`` and that reads all."""
+    def claim_on(self, key: str, store: str, stores: Sequence[Store]) -> Claim | None:
+        """What it has to do with ``key``, for a run whose own store is the first of ``stores`` (``store`` its digest)
+        and that reads all."""
         claim, own = self.claims.get(key), stores[0]
         if self.stores[:1] == (own,) and (claim is not Claim.DONE or self._place_of(key) in stores):
             return claim
-        working = self.job_stores.get(key, frozenset())
-        return Claim.LIVE if names.store_digest(*own) in working or "" in working else None
+        return Claim.LIVE if not self.job_stores.get(key, frozenset()).isdisjoint({store, ""}) else None
 
     def _place_of(self, key: str) -> Store | None:
         """The store that has the artifact. None just after an edit of the storage (what the status calls done lies in
@@ -96,6 +98,11 @@ def stores_of(found: Object, settings: NamespaceSettings) -> tuple[Store, ...]:
     return tuple(
         (text(store, "uri").rstrip("/"), text(store, "endpoint")) for store in (storage, *mappings(storage, "readFrom"))
     )
+
+
+def own_store(found: Object, settings: NamespaceSettings) -> str:
+    """Digest of the run's own store."""
+    return names.store_digest(*stores_of(found, settings)[0])
 
 
 class Siblings:
@@ -116,8 +123,8 @@ class Siblings:
         self._wake = wake
         self._known: dict[str, Standing] = {}
         self._reserved: dict[str, Standing] = {}
-        self._reserving: dict[tuple[str, str], set[str]] = {}
-        """UIDs of runs with a reservation, by namespace and key."""
+        self._reserving: dict[Place, set[str]] = {}
+        """UIDs of runs with a reservation."""
 
     def of(self, uid: str) -> Standing | None:
         """A run's standing; None if neither it nor a live Job of it is known."""
@@ -148,7 +155,7 @@ class Siblings:
         before = self._drop(run.uid)
         self._reserved[run.uid] = standing
         for key in standing.claims:
-            self._reserving.setdefault((run.namespace, key), set()).add(run.uid)
+            self._reserving.setdefault((run.namespace, standing.store, key), set()).add(run.uid)
         self._wake_others(run.uid, before, standing)
 
     def release(self, uid: str) -> None:
@@ -159,7 +166,7 @@ class Siblings:
 
     def _drop(self, uid: str) -> Standing | None:
         standing = self._reserved.pop(uid, None)
-        places = [(standing.namespace, key) for key in standing.claims] if standing is not None else []
+        places = [(standing.namespace, standing.store, key) for key in standing.claims] if standing is not None else []
         for place in places:
             self._reserving[place].discard(uid)
             if not self._reserving[place]:
@@ -173,7 +180,7 @@ class Siblings:
         kept = after.claims if after is not None else {}
         for key, claim in before.claims.items():
             if kept.get(key) is not claim:
-                for other in self._with_key(before.namespace, key) - {uid}:
+                for other in self._with_key(before.namespace, before.store, key) - {uid}:
                     self._wake(other)
         self._wake_those_at_limits(before, after)
 
@@ -188,23 +195,24 @@ class Siblings:
 
     def rivals(self, run: RunView, stores: Sequence[Store], keys: Iterable[str]) -> dict[str, tuple[Rival, ...]]:
         """Other runs of the same namespace and store that have one of ``keys``, oldest first. ``stores``: the run's."""
-        found = {key: tuple(sorted(self._rivals(run, stores, key), key=_age)) for key in keys}
+        store = names.store_digest(*stores[0])
+        found = {key: tuple(sorted(self._rivals(run, store, stores, key), key=_age)) for key in keys}
         return {key: rivals for key, rivals in found.items() if rivals}
 
-    def _rivals(self, run: RunView, stores: Sequence[Store], key: str) -> Iterator[Rival]:
-        for uid in self._with_key(run.namespace, key) - {run.uid}:
+    def _rivals(self, run: RunView, store: str, stores: Sequence[Store], key: str) -> Iterator[Rival]:
+        for uid in self._with_key(run.namespace, store, key) - {run.uid}:
             standing = self.of(uid)
             if standing is None or standing.namespace != run.namespace:
                 continue
-            if claim := standing.claim_on(key, stores):
+            if claim := standing.claim_on(key, store, stores):
                 artifact = _artifact(standing, key) if claim is Claim.DONE else None
                 yield Rival(standing.kind, standing.name, uid, standing.created, claim, artifact)
 
-    def _with_key(self, namespace: str, key: str) -> set[str]:
-        """Runs that have the key in their status, or will have it, or whose Jobs still work on it."""
-        jobs = self._cache.jobs_with_key(namespace, key)
-        reserving = self._reserving.get((namespace, key), set())
-        return {*self._cache.runs_with_key(namespace, key), *reserving, *map(controller, jobs)}
+    def _with_key(self, namespace: str, store: str, key: str) -> set[str]:
+        """Runs of this store that have the key in their status, or will have it, or whose Jobs still work on it."""
+        jobs = self._cache.jobs_with_key(namespace, store, key)
+        reserving = self._reserving.get((namespace, store, key), set())
+        return {*self._cache.runs_with_key(namespace, store, key), *reserving, *map(controller, jobs)}
 
     def usage(self, run: RunView, settings: NamespaceSettings) -> Usage:
         """What the namespace's other runs use, and those that are gone and whose Jobs still end; not counted where no
@@ -250,6 +258,7 @@ class Siblings:
             namespace=namespace,
             name=text(found, "metadata", "name"),
             created=epoch(text(found, "metadata", "creationTimestamp")) or 0.0,
+            store=own_store(found, self._settings_of(namespace)),
             stores=stores_of(found, self._settings_of(namespace)),
             claims={**asked, **_job_claims(jobs), **done},
             artifacts={

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from boresight_operator.api import ALIGNMENT_RUNS, EVAL_RUNS, JOBS, PODS, WATCHED, Listed, Object, Resource
 from boresight_operator.cache import Cache, Listing, newer
-from boresight_operator.claims import job_claims, run_claims
+from boresight_operator.claims import Saying, job_claims, run_claims
+from boresight_operator.views import Claim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -242,17 +243,17 @@ def test_what_is_left_of_a_run_that_is_gone_is_news_for_it_until_all_is_gone() -
     assert cache.gone() == set()
 
 
-def test_a_claim_on_a_key_wakes_the_other_runs_that_have_it() -> None:
+def test_a_claim_that_goes_wakes_the_other_runs_that_have_the_key() -> None:
     cache = Cache()
     cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("first", 1, (K1, "Pending")))
     cache.observe(EVAL_RUNS, "ADDED", a_run("second", 2, (K1, "Pending"), (K2, "Pending")))
     cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("third", 3, (K2, "Pending")))
-    assert cache.runs_with_key("ns", K1) == {"first", "second"}
-    assert cache.observe(ALIGNMENT_RUNS, "MODIFIED", a_run("first", 4, (K1, "Starting"))) == {"first", "second"}
+    assert cache.runs_with_key("ns", "", K1) == {"first", "second"}
+    assert cache.observe(ALIGNMENT_RUNS, "MODIFIED", a_run("first", 4, (K1, "Starting"))) == {"first"}, "frees nobody"
     assert cache.observe(ALIGNMENT_RUNS, "MODIFIED", a_run("first", 5, (K1, "Running"))) == {"first"}, "still LIVE"
     assert cache.observe(ALIGNMENT_RUNS, "DELETED", a_run("first", 6)) == {"first", "second"}
-    assert cache.runs_with_key("ns", K1) == {"second"}
-    assert cache.runs_with_key("elsewhere", K2) == frozenset()
+    assert cache.runs_with_key("ns", "", K1) == {"second"}
+    assert cache.runs_with_key("elsewhere", "", K2) == frozenset()
 
 
 def test_a_run_that_is_being_deleted_gives_up_its_claims() -> None:
@@ -266,10 +267,10 @@ def test_a_run_that_is_being_deleted_gives_up_its_claims() -> None:
 def test_the_end_of_a_job_wakes_those_who_wait_for_its_key_though_its_run_is_gone() -> None:
     cache = Cache()
     cache.observe(ALIGNMENT_RUNS, "ADDED", a_run("waits", 2, (K1, "Waiting")))
-    assert cache.observe(JOBS, "ADDED", a_job("j", 3, "gone", key=K1)) == {"gone", "waits"}
-    assert [job["metadata"]["uid"] for job in cache.jobs_with_key("ns", K1)] == ["j"]
+    assert cache.observe(JOBS, "ADDED", a_job("j", 3, "gone", key=K1)) == {"gone"}
+    assert [job["metadata"]["uid"] for job in cache.jobs_with_key("ns", "", K1)] == ["j"]
     assert cache.observe(JOBS, "MODIFIED", a_job("j", 4, "gone", key=K1, ended=True)) == {"gone", "waits"}
-    assert cache.observe(JOBS, "DELETED", a_job("j", 5, "gone", key=K1, ended=True)) == {"gone", "waits"}
+    assert cache.observe(JOBS, "DELETED", a_job("j", 5, "gone", key=K1, ended=True)) == {"gone"}
 
 
 def test_a_job_that_is_gone_works_on_its_key_until_pods_were_listed_after_it() -> None:
@@ -282,13 +283,13 @@ def test_a_job_that_is_gone_works_on_its_key_until_pods_were_listed_after_it() -
     cache.observe(JOBS, "DELETED", a_job("j", 10, "mine"))
     assert cache.wants_pods()
     assert not cache.wants_pods(), "asked for once"
-    assert by_uid(cache.jobs_with_key("ns", K1)).keys() == by_uid(cache.jobs_of("mine")).keys() == {"j"}
+    assert by_uid(cache.jobs_with_key("ns", "", K1)).keys() == by_uid(cache.jobs_of("mine")).keys() == {"j"}
     assert all("deletionTimestamp" in job["metadata"] for job in cache.jobs_of("mine"))
     assert cache.replace(PODS, None, listed(9)) == set(), "begun before the Job was gone"
     assert cache.jobs_of("mine")
     assert cache.replace(PODS, None, listed(11)) == {"mine", "waits"}
     assert not cache.jobs_of("mine")
-    assert not cache.jobs_with_key("ns", K1)
+    assert not cache.jobs_with_key("ns", "", K1)
 
 
 def test_a_pod_of_a_job_that_is_gone_wakes_the_run_of_that_job() -> None:
@@ -371,8 +372,8 @@ def everything(cache: Cache) -> Mapping[str, Any]:
         "runs": runs,
         "jobs": {uid: by_uid(cache.jobs_of(uid)) for uid in (*runs, "nobody")},
         "pods": {uid: by_uid(cache.pods_of(uid)) for run in runs for uid in by_uid(cache.jobs_of(run))},
-        "keys": {key: cache.runs_with_key("ns", key) for key in (K1, K2)},
-        "job keys": {key: by_uid(cache.jobs_with_key("ns", key)) for key in (K1, K2)},
+        "keys": {key: cache.runs_with_key("ns", "", key) for key in (K1, K2)},
+        "job keys": {key: by_uid(cache.jobs_with_key("ns", "", key)) for key in (K1, K2)},
         "counts": cache.counts(),
     }
 
@@ -381,24 +382,39 @@ def by_uid(objects: tuple[Object, ...]) -> dict[str, Object]:
     return {obj["metadata"]["uid"]: obj for obj in objects}
 
 
-def concerns(cache: Cache, uid: str) -> object:
-    """What a decision about a run depends on: itself, its Jobs and pods, and what others say about its keys."""
+@dataclass(frozen=True)
+class View:
+    """What a decision about a run depends on."""
+
+    own: str
+    """Itself, its Jobs and pods."""
+    claimed: frozenset[tuple[str, str, Saying]]
+    """What others claim of its keys: (key, who, what)."""
+
+    def has_news(self, now: View) -> bool:
+        """Whether the run, having seen this, must be woken: others that begin to claim something free nobody."""
+        came = {what.claim for _, _, what in now.claimed - self.claimed}
+        return now.own != self.own or not self.claimed <= now.claimed or Claim.DONE in came
+
+
+def concerns(cache: Cache, uid: str) -> View | None:
     run = cache.run(uid)
     if run is None:
         return None
-    claims = {key: {other: claim_of(cache, other, key) for other in cache.runs_with_key("ns", key)} for key in (K1, K2)}
-    mine = run_claims(run).by_key
-    foreign = {key: sorted(str(job_claims(job).by_key) for job in cache.jobs_with_key("ns", key)) for key in mine}
     jobs = by_uid(cache.jobs_of(uid))
-    seen = [run["spec"], run["status"], jobs, {job: by_uid(cache.pods_of(job)) for job in jobs}]
-    return repr(
-        [without_versions(seen), {key: sorted(claims[key].items()) for key in mine}, sorted(map(str, foreign.items()))]
-    )
-
-
-def claim_of(cache: Cache, uid: str, key: str) -> str:
-    run = cache.run(uid)
-    return run_claims(run).by_key[key] if run else ""
+    own = [run["spec"], run["status"], jobs, {job: by_uid(cache.pods_of(job)) for job in jobs}]
+    mine = run_claims(run).by_key
+    said = [
+        (key, other, run_claims(cache.run(other) or {}).by_key[key])
+        for key in mine
+        for other in cache.runs_with_key("ns", "", key)
+    ]
+    said += [
+        (key, job["metadata"]["uid"], job_claims(job).by_key[key])
+        for key in mine
+        for job in cache.jobs_with_key("ns", "", key)
+    ]
+    return View(repr(without_versions(own)), frozenset(one for one in said if one[2].claim is not None))
 
 
 def without_versions(value: Any) -> Any:
@@ -425,7 +441,7 @@ class History:
     def __init__(self) -> None:
         self.server = Server()
         self.cache = Cache()
-        self.woken: dict[str, object] = {}
+        self.woken: dict[str, View | None] = {}
         self.open: dict[str, tuple[Listing, list[Object]]] = {}
 
     def wake(self, uids: set[str]) -> None:
@@ -485,5 +501,8 @@ def test_no_change_that_concerns_a_run_goes_by_without_waking_it(steps: list[tup
     for step in [*steps, ("list", ALIGNMENT_RUNS, 0, 0)]:
         history.play(step)
         for uid in history.cache.runs():
-            assert history.woken[uid] == concerns(history.cache, uid), uid
+            seen, now = history.woken[uid], concerns(history.cache, uid)
+            assert seen is not None, uid
+            assert now is not None, uid
+            assert not seen.has_news(now), uid
     assert all(seen is None for uid, seen in history.woken.items() if history.cache.run(uid) is None)
