@@ -38,7 +38,7 @@ LocalPath = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class ReadStore(Contract):
-    """A further store in which artifacts are looked for."""
+    """A further store in which artifacts are looked for, and with whose credentials sources below it are read."""
 
     uri: StoreUri = operational()
     """Its root."""

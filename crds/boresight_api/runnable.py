@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from .base import format_decimal
+from .base import Contract, format_decimal
+from .buckets import BucketPlace
 from .kinds import AlignmentRun, EvalRun, Run
 from .problems import Problem
 
@@ -15,8 +16,8 @@ _LATER = "this release does not run it yet"
 NOT_YET = """\
 The API is complete so that manifests stay valid; the plan refuses, by field, what cannot be run yet: tasks other than
 TextToText, `method.algorithm: PPO` (with `rewardModel` and `policy.ppo`), `engine: VLLM`, the suites AMU and AMG,
-`filters.acceptance` other than None, `s3://` and `pvc://` sources, more than one device, more than one node for stages
-other than synthesis and evaluation, and strategies other than Auto and Single.
+`filters.acceptance` other than None, `pvc://` sources, more than one device, more than one node for stages other than
+synthesis and evaluation, and strategies other than Auto and Single.
 """
 """For the reference page."""
 
@@ -32,7 +33,7 @@ _RUNNABLE: dict[str, tuple[object, ...]] = {
 _SHARDED = {"spec.synthesis.compute.nodes", "spec.evaluation.compute.nodes"}
 """Where ``nodes`` counts pods that need not know each other."""
 
-_SCHEMES = ("hf", "file", "embedded", "artifact")
+_SCHEMES = ("hf", "s3", "file", "embedded", "artifact")
 
 
 def unrunnable(run: Run) -> Iterator[Problem]:
@@ -46,9 +47,16 @@ def unrunnable(run: Run) -> Iterator[Problem]:
     for path, name, value in _leaves(spec, "spec"):
         if name in _RUNNABLE and path not in sharded and value not in _RUNNABLE[name]:
             yield Problem(path, _found(value), " or ".join(map(str, _RUNNABLE[name])), _LATER)
-        elif name == "uri" and not path.startswith("spec.storage"):
-            yield from _uri(path, value)
+    for path, uri in named_sources(run.spec):
+        yield from _uri(path, uri)
     yield from _suites(run)
+
+
+def named_sources(spec: Contract) -> Iterator[tuple[str, str]]:
+    """Every URI of a spec that names something to read, with the path of its field: all but those of stores."""
+    for path, name, value in _leaves(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True), "spec"):
+        if name == "uri" and not path.startswith("spec.storage."):
+            yield path, value
 
 
 def _uri(path: str, uri: str) -> Iterator[Problem]:
@@ -58,6 +66,12 @@ def _uri(path: str, uri: str) -> Iterator[Problem]:
     elif scheme == "file" and not uri.startswith("file:///"):
         advice = "a path relative to the manifest works only where the manifest is a file: boresight run FILE"
         yield Problem(path, f'"{uri}"', "file:///absolute/path", advice)
+    elif scheme == "s3":
+        try:
+            BucketPlace.parse(uri)
+        except ValueError:
+            advice = "name the place itself: no query, no fragment, no account, no .. and no empty part"
+            yield Problem(path, f'"{uri}"', "s3://<bucket>/<path>", advice)
 
 
 def _suites(run: Run) -> Iterator[Problem]:

@@ -68,8 +68,9 @@ class ModelSource(Contract):
     """A model: weights, tokenizer, chat template."""
 
     uri: SourceUri = operational()
-    """``hf://owner/name``, ``s3://``, ``file:///folder`` (or ``file:folder``, relative to the manifest, on one's own
-    machine), ``pvc://claim/folder``, ``artifact://<key>``, ``artifact://tags/<name>`` or ``embedded://<name>``."""
+    """``hf://owner/name``, ``s3://bucket/folder`` (below the run's store or one of ``storage.readFrom``),
+    ``file:///folder`` (or ``file:folder``, relative to the manifest, on one's own machine), ``pvc://claim/folder``,
+    ``artifact://<key>``, ``artifact://tags/<name>`` or ``embedded://<name>``."""
     revision: Revision | None = operational(None)
     """Commit, branch or tag. Absent: the newest at the first plan, which the run then keeps."""
     digest: Digest | None = semantic(None)
@@ -93,8 +94,9 @@ class DataSource(Contract):
     """Rows of a data source."""
 
     uri: SourceUri = operational()
-    """``hf://datasets/owner/name``, ``s3://``, ``file:///path`` (or ``file:path``, relative to the manifest, on one's
-    own machine), ``pvc://claim/path`` or ``artifact://``. A file or a folder."""
+    """``hf://datasets/owner/name``, ``s3://bucket/path`` (below the run's store or one of ``storage.readFrom``),
+    ``file:///path`` (or ``file:path``, relative to the manifest, on one's own machine), ``pvc://claim/path`` or
+    ``artifact://``. A file or a folder."""
     revision: Revision | None = operational(None)
     """Commit, branch or tag. Absent: the newest at the first plan, which the run then keeps."""
     digest: Digest | None = semantic(None)

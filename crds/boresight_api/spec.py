@@ -88,7 +88,7 @@ class RunData(Contract):
 
 
 class ReadStore(Contract):
-    """A further store whose artifacts may be read. Listing it is trust in it."""
+    """A further store whose artifacts, and ``s3://`` sources below it, may be read. Listing it is trust in it."""
 
     uri: StoreUri = operational()
     """Its root."""
@@ -108,7 +108,7 @@ class Storage(Contract):
     secret_name: ObjectName | None = operational(None)
     """Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and optionally AWS_SESSION_TOKEN."""
     read_from: tuple[ReadStore, ...] = operational((), max_length=8, list_keys=("uri",))
-    """Further stores in which artifacts are looked for, in this order."""
+    """Further stores in which artifacts are looked for, in this order, and below which ``s3://`` sources may lie."""
 
 
 class Hub(Contract):

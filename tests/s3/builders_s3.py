@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from boresight_trainer.store.open import open_store
-from boresight_trainer.store.s3.bucket import Bucket
+from boresight_trainer.store.s3.bucket import Bucket, parsed
 from boresight_trainer.store.s3.client import EnvironmentCredentials, make_client
 from boresight_trainer.store.s3.retry import Retry
 from boresight_trainer.store.s3.store import S3Store
@@ -28,7 +28,7 @@ def a_bucket_store(
     """A store that gives up after ``seconds``; else as :func:`open_store` makes it."""
     client = make_client(environment["AWS_ENDPOINT_URL_S3"], EnvironmentCredentials(environment), environment)
     waits = {} if sleep is None else {"sleep": sleep}
-    return S3Store(Bucket(uri, client, Retry(seconds, random=random.Random(1), **waits)), near, limit)
+    return S3Store(Bucket(parsed(uri), client, Retry(seconds, random=random.Random(1), **waits)), near, limit)
 
 
 def opened(environment: Mapping[str, str], uri: str, near: Path) -> S3Store:

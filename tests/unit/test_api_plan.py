@@ -346,7 +346,11 @@ def test_the_recipe_of_the_first_plan_stays_unless_the_manifest_names_one() -> N
             an_alignment_run(compute={"strategy": "FSDP2"}),
             'spec.compute.strategy: found "FSDP2", expected Auto or Single',
         ),
-        (an_alignment_run(model={"uri": "s3://b/model"}), 'spec.model.uri: found "s3://b/model", expected hf://'),
+        (an_alignment_run(model={"uri": "pvc://c/model"}), 'spec.model.uri: found "pvc://c/model", expected hf://'),
+        (
+            an_alignment_run(model={"uri": "s3://b/../model"}),
+            'spec.model.uri: found "s3://b/../model", expected s3://<bucket>/<path>, name the place itself',
+        ),
         (
             an_alignment_run(model={"uri": "file:model"}),
             'spec.model.uri: found "file:model", expected file:///absolute',

@@ -11,7 +11,7 @@ from boresight.cluster.record import record_of
 from boresight.cluster.source import PATIENCE_SECONDS, ClusterRuns, with_endpoint
 from boresight.errors import TIMED_OUT, UNREACHABLE, UserError
 from boresight.watching import Goal, wait
-from boresight_trainer.store.open import ENDPOINT_VARIABLES
+from boresight_trainer.store.buckets import ENDPOINT_VARIABLES
 from builders_manifests import an_alignment_run
 
 AWAY = UserError("https://x does not answer: Connection refused", UNREACHABLE)

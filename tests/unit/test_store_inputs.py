@@ -151,7 +151,7 @@ def test_an_embedded_model_is_pinned_without_being_made(tmp_path: Path) -> None:
     ("uri", "failure", "message"),
     [
         ("file:///nowhere/at/all.jsonl", FailureClass.INVALID_DATA, "found no such file; / has "),
-        ("s3://bucket/data", FailureClass.INVALID_CONFIG, "cannot be read in this release"),
+        ("pvc://claim/data", FailureClass.INVALID_CONFIG, "cannot be read in this release"),
         ("embedded://huge", FailureClass.INVALID_CONFIG, "huge"),
         ("hf://datasets", FailureClass.INVALID_CONFIG, "expected hf://<owner>/<model>"),
     ],

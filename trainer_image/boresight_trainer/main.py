@@ -17,6 +17,7 @@ from boresight_api.outcome import ExitCode, FailureClass, Outcome, StageFailure,
 from pydantic import ValidationError
 
 from . import stage as stages
+from .store.buckets import Buckets
 from .store.inputs import Inputs
 from .store.kept_log import keeping
 from .store.open import open_library
@@ -144,7 +145,7 @@ def _attempt(stage: Stage) -> Outcome:
             return stages.run(
                 stage,
                 store=library.own,
-                inputs=Inputs(library),
+                inputs=Inputs(library, buckets=Buckets(execution)),
                 progress=progress,
                 stop=stop,
                 shard=_shard(execution),

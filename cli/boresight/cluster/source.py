@@ -195,7 +195,7 @@ class ClusterRuns:
 
     def _place_of(self, run: RunRecord) -> tuple[str, str | None]:
         """URI and endpoint of its store: the run's own word, or what the operator's settings have put into its Jobs."""
-        from boresight_trainer.store.open import ENDPOINT_VARIABLES
+        from boresight_trainer.store.buckets import ENDPOINT_VARIABLES
 
         from .helper_pod import environment_of
         from .in_cluster import job_of, store_of
@@ -316,7 +316,7 @@ def open_cluster(
 
 def with_endpoint(environment: Mapping[str, str], endpoint: str | None) -> Mapping[str, str]:
     """Of this machine, with the run's endpoint unless it names one itself, by either variable."""
-    from boresight_trainer.store.open import ENDPOINT_VARIABLES
+    from boresight_trainer.store.buckets import ENDPOINT_VARIABLES
 
     if not endpoint or any(environment.get(name) for name in ENDPOINT_VARIABLES):
         return environment

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..records import RunRecord
 
 PINNED_AT_ONCE = ("file:", "embedded:", "artifact:")
-"""Sources whose content is on this machine. Others (hf://) keep the pin that an earlier ``prepare`` gave them."""
+"""Sources whose content is on this machine. Others (hf://, s3://) keep the pin that an earlier ``prepare`` has
+made."""
 
 
 def choose_store(option: str | None, manifest: Manifest) -> FileStore:

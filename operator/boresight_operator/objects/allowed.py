@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from boresight_api.buckets import store_of
 from boresight_api.compute import Compute, StageCompute
 from boresight_api.plan import overlaid
 from boresight_api.podtemplate import Placement, PodTemplate
 from boresight_api.problems import ManifestError, Problem
+from boresight_api.runnable import named_sources
 
 from ..decision import StartAttempt
 from ..parsed import parsed
@@ -35,7 +37,7 @@ def forbidden(observation: Observation) -> tuple[Problem, ...]:
     except ManifestError:
         return ()
     settings = observation.settings
-    problems = [*_storage(spec, settings), *_judges(spec)]
+    problems = [*_storage(spec, settings), *_sources(spec, settings), *_judges(spec)]
     for path, compute in _computes(spec):
         if compute.pod_template is not None:
             problems += _placement(f"{path}.podTemplate", compute.pod_template, settings)
@@ -139,6 +141,28 @@ def _storage(spec: Spec, settings: NamespaceSettings) -> Iterator[Problem]:
             expected = " or ".join(f"{prefix}..." for prefix in settings.allowed_read_from) or _expected(())
             yield Problem(path, f'"{store.uri}"', expected, _ASK)
         yield from _mounted(path, store.uri, template, written=False)
+
+
+def _sources(spec: Spec, settings: NamespaceSettings) -> Iterator[Problem]:
+    """A source in a bucket is read with the key of a store that the run may read: any other place would be a way
+    around what ``allowedReadFrom`` allows."""
+    storage = storage_of(spec, settings)
+    if storage is None:
+        return
+    stores = [storage.uri, *(store.uri for store in storage.read_from)]
+    for path, uri in named_sources(spec):
+        if uri.startswith("s3:") and _is_elsewhere(uri, stores):
+            buckets = [f"{store}/..." for store in stores if store.startswith("s3:")]
+            expected = " or ".join(buckets) or "a source below a store of spec.storage.readFrom"
+            advice = "list the store that holds it in spec.storage.readFrom, with its secretName, or move the data"
+            yield Problem(path, f'"{uri}"', expected, advice)
+
+
+def _is_elsewhere(uri: str, stores: Sequence[str]) -> bool:
+    try:
+        return store_of(uri, stores) is None
+    except ValueError:  # one of them is no place in a bucket: prepare, which reads it, says so
+        return False
 
 
 def _mounted(path: str, uri: str, template: PodTemplate, *, written: bool) -> Iterator[Problem]:

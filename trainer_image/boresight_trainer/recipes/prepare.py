@@ -52,6 +52,7 @@ from ..data.instructions.verifiers import check_constraints
 from ..data.uses import Use
 from ..models.chat import ChatTokenizer
 from ..store.base import Artifacts, Store, StoredFile
+from ..store.buckets import Buckets
 from ..store.digests import DigestCache
 from ..store.inputs import Inputs
 from ..store.kept_log import keeping
@@ -114,10 +115,10 @@ def prepare(document: Prepare, *, cache: Path | None = None) -> PrepareReport:
     store.probe()
     run, wanted = _parsed(document.manifest)
     held = {earlier.id: earlier for earlier in document.pins}
-    digests = DigestCache(cache)
-    pins = {source.id: _pin(source, held.get(source.id), library, digests) for source in wanted}
+    buckets, digests = Buckets(document.execution), DigestCache(cache)
+    pins = {source.id: _pin(source, held.get(source.id), library, buckets, digests) for source in wanted}
     made = plan(run, pins, recipe=document.recipe)
-    inputs = Inputs(library, cache)
+    inputs = Inputs(library, cache, buckets)
     _check_models(made, inputs)
     rows = _check_data(made, inputs)
     pins = {identity: _with_rows(found, rows) for identity, found in pins.items()}
@@ -162,20 +163,21 @@ def _parsed(manifest: Mapping[str, Any]) -> tuple[Run, Sequence[Source]]:
 # -- sources ---------------------------------------------------------------------------------------------------------
 
 
-def _pin(source: Source, held: Pin | None, artifacts: Artifacts, digests: DigestCache) -> Pin:
-    """The pin of a source; what the manifest or an earlier pin says must still be true."""
+def _pin(source: Source, held: Pin | None, artifacts: Artifacts, buckets: Buckets, digests: DigestCache) -> Pin:
+    """The pin of a source; what the manifest says, or an earlier pin where it says nothing, must still be true."""
     if held is not None and held.key is not None:
         return held  # a tag is resolved once, like a revision
     revision = source.revision if held is None or held.revision is None else held.revision
-    found = pin(source.uri, revision=revision, files=source.files, store=artifacts, cache=digests)
-    found = found.model_copy(update={"id": source.id})
-    for says, expected in (("the manifest", source.digest), ("the first plan", held.digest if held else None)):
-        if expected is not None and found.digest is not None and found.digest != expected:
-            raise StageFailure(
-                FailureClass.INVALID_DATA,
-                f"{source.name}: {source.uri}: found {found.digest}, {says} says {expected}: the source changed. "
-                "Restore it; or, if the change is meant, name another uri or revision, or run `boresight pin --update`",
-            )
+    found = pin(
+        source.uri, revision=revision, files=source.files, store=artifacts, buckets=buckets, cache=digests
+    ).model_copy(update={"id": source.id})
+    says, expected = ("the manifest", source.digest) if source.digest else ("the first plan", held and held.digest)
+    if expected is not None and found.digest is not None and found.digest != expected:
+        raise StageFailure(
+            FailureClass.INVALID_DATA,
+            f"{source.name}: {source.uri}: found {found.digest}, {says} says {expected}: the source changed. "
+            "Restore it; or, if the change is meant, name another uri or revision, or run `boresight pin --update`",
+        )
     return found
 
 

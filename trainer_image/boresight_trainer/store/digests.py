@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from stat import S_ISREG
+from threading import get_ident
 
 from boresight_api.base import canonical_json, sha256_hex
 
@@ -29,9 +30,10 @@ def file_digest(path: Path) -> str:
 
 
 class DigestCache:
-    """Digests of files, kept per user and valid as long as path, inode, size and times stay the same.
+    """Digests of content, kept per user under what a file system or a bucket says about it without reading it.
 
-    A file changed within the last two seconds is not remembered: it may change again within the clock's resolution.
+    Of a file that is path, inode, size and times. One that was changed within the last two seconds is not remembered:
+    it may change again within the clock's resolution.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -43,25 +45,34 @@ class DigestCache:
         stat = path.stat()
         if not S_ISREG(stat.st_mode):  # a pipe would be waited for, a device read without end
             raise OSError(errno.EINVAL, "found no regular file", str(path))
-        identity = [str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-        entry = self._folder / sha256_hex(json.dumps(identity).encode())
-        try:
-            return entry.read_text(encoding="ascii")
-        except OSError:
-            pass  # not remembered, or the cache cannot be read: the file itself can
+        identity: list[str | int] = [str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        if (known := self.known(identity)) is not None:
+            return known
         digest = file_digest(path)
         if max(stat.st_mtime_ns, stat.st_ctime_ns) < time.time_ns() - _RACY_NANOSECONDS:
-            self._remember(entry, digest)
+            self.remember(identity, digest)
         return digest
 
-    def _remember(self, entry: Path, digest: str) -> None:
-        temporary = entry.with_name(f".{entry.name}.{os.getpid()}")
+    def known(self, identity: Sequence[str | int]) -> str | None:
+        """The digest that was remembered for ``identity``."""
+        try:
+            return self._entry(identity).read_text(encoding="ascii")
+        except OSError:
+            return None  # not remembered, or the cache cannot be read: the content itself can
+
+    def remember(self, identity: Sequence[str | int], digest: str) -> None:
+        """Keep ``digest``, if it can be kept. No other content may ever have this identity."""
+        entry = self._entry(identity)
+        temporary = entry.with_name(f".{entry.name}.{os.getpid()}.{get_ident()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_text(digest, encoding="ascii")
             temporary.replace(entry)
         except OSError:
             return  # a pod's read-only root has no cache; the digest is right without one
+
+    def _entry(self, identity: Sequence[str | int]) -> Path:
+        return self._folder / sha256_hex(json.dumps(identity).encode())
 
 
 def files_of(folder: Path) -> list[str]:
@@ -75,8 +86,12 @@ def files_of(folder: Path) -> list[str]:
 
 def tree_digest(root: Path, files: Iterable[str], cache: DigestCache) -> str:
     """``sha256:<hex>`` over names and contents of ``files`` below ``root``. Their order does not matter."""
-    contents = {name: cache.digest(root / name) for name in files}
-    return "sha256:" + sha256_hex(canonical_json(contents))
+    return digest_of_tree({name: cache.digest(root / name) for name in files})
+
+
+def digest_of_tree(contents: Mapping[str, str]) -> str:
+    """``sha256:<hex>`` over names of files and the digests of their contents, wherever they lie."""
+    return "sha256:" + sha256_hex(canonical_json(dict(contents)))
 
 
 def content_digest(path: Path, files: Iterable[str], cache: DigestCache) -> str:

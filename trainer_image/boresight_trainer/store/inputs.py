@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import cache as once
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from boresight_api.base import canonical_json, sha256_hex
+from boresight_api.buckets import BucketPlace
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import DataInput, Input
 
 from . import hub
 from .base import Artifacts
+from .buckets import Buckets
 from .digests import DigestCache, content_digest, user_cache_folder
-from .layout import file_path
+from .layout import ARTIFACTS, file_path
+from .local_cache import LocalCache, limit_of
 
 
 class Inputs:
-    """Resolves ``artifact://``, ``file://``, ``hf://`` and ``embedded://``; every input is checked against its pin."""
+    """Resolves ``artifact://``, ``file://``, ``s3://``, ``hf://`` and ``embedded://``; every input is checked against
+    its pin."""
 
-    def __init__(self, artifacts: Artifacts, cache: Path | None = None) -> None:
-        """``cache`` holds converted models and remembered digests; by default the user's cache folder."""
+    def __init__(self, artifacts: Artifacts, cache: Path | None = None, buckets: Buckets | None = None) -> None:
+        """``cache`` holds converted models, what comes from buckets and remembered digests; by default the user's cache
+        folder. ``buckets``: how they are reached, by default as the environment says."""
         self.artifacts = artifacts
         self._cache = cache or user_cache_folder()
         self._digests = DigestCache(self._cache)
+        self._buckets = buckets or Buckets()
 
     def path(self, value: Input) -> Path:
         """Where ``value`` lies on this machine.
@@ -35,6 +44,8 @@ class Inputs:
         scheme = urlsplit(value.uri).scheme
         if scheme == "file":
             return self._file(value)
+        if scheme == "s3":
+            return self._bucket(value)
         if scheme == "hf":
             return self._hub(value)
         if scheme == "embedded":
@@ -47,6 +58,24 @@ class Inputs:
             files = value.files if isinstance(value, DataInput) else ()
             _compare(value, content_digest(path, files, self._digests))
         return path
+
+    def _bucket(self, value: Input) -> Path:
+        """A copy on this machine. Content that was pinned and is here already is not asked for again."""
+        files = value.files if isinstance(value, DataInput) else ()
+        find = once(lambda: self._buckets.source(value.uri, files))
+        pinned = value.digest or find().digest(self._digests)
+        place = BucketPlace.parse(value.uri)
+        name = place.prefix.rpartition("/")[2] or place.bucket
+
+        def load(folder: Path) -> None:
+            _compare(value, find().download(folder / name))
+
+        def is_whole(folder: Path) -> bool:
+            return (folder / name).exists() and content_digest(folder / name, files, self._digests) == pinned
+
+        kept = LocalCache(self._cache / ARTIFACTS, limit_of(os.environ))
+        local = "source-" + sha256_hex(canonical_json({"digest": pinned, "name": name}))
+        return kept.folder(local, size=lambda: find().size, fill=load, check=is_whole) / name
 
     def _hub(self, value: Input) -> Path:
         reference = hub.resolve(hub.HubReference.parse(value.uri).at(value.revision))
@@ -82,8 +111,8 @@ def unsupported(uri: str) -> StageFailure:
     """The failure for a URI whose scheme this release cannot read."""
     return StageFailure(
         FailureClass.INVALID_CONFIG,
-        f'found "{uri}", expected file://, hf://, artifact:// or embedded://: other places cannot be read in this '
-        "release; copy the source to one of them",
+        f'found "{uri}", expected file://, s3://, hf://, artifact:// or embedded://: other places cannot be read in '
+        "this release; copy the source to one of them",
     )
 
 

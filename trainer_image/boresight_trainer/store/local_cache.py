@@ -1,4 +1,4 @@
-"""Artifacts of a far store on this machine: downloaded once, whole or not at all, verified, and not more than fits.
+"""Artifacts and sources from far on this machine: downloaded once, whole or not at all, verified, not more than fits.
 
 A folder is entered by renaming it when it is whole. Who uses one holds a shared lock until its process ends; when room
 is needed, the folders that were not used for longest go, unless somebody holds them.
@@ -40,18 +40,20 @@ class LocalCache:
         self._limit = limit
         self._held: dict[str, IO[bytes]] = {}
 
-    def folder(self, name: str, size: int, fill: Callable[[Path], None], check: Callable[[Path], bool]) -> Path:
+    def folder(
+        self, name: str, *, size: Callable[[], int], fill: Callable[[Path], None], check: Callable[[Path], bool]
+    ) -> Path:
         """The folder ``name``, held until this process ends: the one that is here if it passes ``check``, else what
         ``fill`` writes (``size`` bytes) into an empty folder."""
         path = self.root / name
-        with storage_errors("cache an artifact", path):
+        with storage_errors("keep a copy", path):
             self.root.mkdir(parents=True, exist_ok=True)
             with self._locked(name):
                 if path.is_dir() and not check(path):
                     log.warning("%s is damaged and loaded again", path)
                     shutil.rmtree(path)
                 if not path.is_dir():
-                    self._make_room(size)
+                    self._make_room(size())
                     self._enter(path, fill)
                 self._hold(name)
         return path
@@ -92,7 +94,7 @@ class LocalCache:
             if self._evict(path):
                 total -= sizes[path]
         if total > self._limit:
-            log.warning("%s holds %d bytes of artifacts in use, above its limit of %d", self.root, total, self._limit)
+            log.warning("%s holds %d bytes in use, above its limit of %d", self.root, total, self._limit)
 
     def _last_use(self, path: Path) -> float:
         try:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from boresight_api.execution import Execution, ReadStore
 
 from .base import Store
+from .buckets import PATIENCE_SECONDS, by_description, by_environment
 from .digests import user_cache_folder
 from .file import FileStore
 from .library import Library
 
-ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-"""As in AWS' own tools; the first one counts."""
-
-
-PATIENCE_SECONDS = 180.0
-"""For a bucket that does not answer. A stage waits rather than fail; a person does not."""
+if TYPE_CHECKING:
+    from .s3.source import BucketAt
 
 
 def open_store(
@@ -30,16 +28,13 @@ def open_store(
 ) -> Store:
     """The store at ``uri``, to read and write: ``file:///folder`` or ``s3://bucket/prefix``.
 
-    A bucket's endpoint, region, credentials and authorities are those of the environment (``AWS_*``). ``cache``: where
-    what comes from far is kept; by default the user's cache folder. ``patience``: seconds for which requests are tried
-    again. Raises :class:`StageFailure` (InvalidConfig).
+    A bucket is reached as the environment says (:func:`by_environment`). ``cache``: where what comes from far is kept;
+    by default the user's cache folder. ``patience``: seconds for which requests are tried again. Raises
+    :class:`StageFailure` (InvalidConfig).
     """
     if not uri.startswith("s3:"):
         return FileStore(uri)
-    from .s3.client import EnvironmentCredentials
-
-    endpoint = next((environment[name] for name in ENDPOINT_VARIABLES if environment.get(name)), None)
-    return _in_bucket(uri, endpoint, EnvironmentCredentials(environment), cache, environment, patience)
+    return _in_bucket(uri, by_environment(environment, patience), cache, environment)
 
 
 def open_library(
@@ -51,28 +46,14 @@ def open_library(
 
 
 def _open_to_read(described: ReadStore, cache: Path | None, environment: Mapping[str, str]) -> Store:
-    """With its own credentials, never with the run's; without any, as everybody."""
     if not described.uri.startswith("s3:"):
         return FileStore(described.uri)
-    from .s3.client import MountedCredentials
-
-    credentials = MountedCredentials(Path(described.credentials)) if described.credentials else None
-    return _in_bucket(described.uri, described.endpoint, credentials, cache, environment)
+    return _in_bucket(described.uri, by_description(described, environment), cache, environment)
 
 
-def _in_bucket(
-    uri: str,
-    endpoint: str | None,
-    credentials: object,
-    cache: Path | None,
-    environment: Mapping[str, str],
-    patience: float = PATIENCE_SECONDS,
-) -> Store:
+def _in_bucket(uri: str, bucket_at: BucketAt, cache: Path | None, environment: Mapping[str, str]) -> Store:
     from .local_cache import limit_of
-    from .s3.bucket import Bucket
-    from .s3.client import make_client
-    from .s3.retry import Retry
+    from .s3.bucket import parsed
     from .s3.store import S3Store
 
-    bucket = Bucket(uri, make_client(endpoint, credentials, environment), Retry(patience))
-    return S3Store(bucket, cache or user_cache_folder(), limit_of(environment))
+    return S3Store(bucket_at(parsed(uri)), cache or user_cache_folder(), limit_of(environment))

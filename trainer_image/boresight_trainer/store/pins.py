@@ -12,6 +12,7 @@ from boresight_api.pins import Pin, licence_label, source_id
 
 from . import hub
 from .base import Artifacts
+from .buckets import Buckets
 from .digests import DigestCache, content_digest
 from .inputs import embedded_name, existing, unsupported
 from .layout import file_path
@@ -27,12 +28,14 @@ def pin(
     revision: str | None = None,
     files: Sequence[str] = (),
     store: Artifacts | None = None,
+    buckets: Buckets | None = None,
     base: Path | None = None,
     cache: DigestCache | None = None,
 ) -> Pin:
     """What ``uri`` means now: the content's digest, or the key that a tag names in ``store``.
 
-    ``base`` is the manifest's folder, for relative ``file://`` URIs. Raises :class:`StageFailure`.
+    ``buckets``: how those of ``s3://`` URIs are reached, by default as the environment says. ``base`` is the
+    manifest's folder, for relative ``file://`` URIs. Raises :class:`StageFailure`.
     """
     identity = source_id(uri, revision, files)
     scheme = urlsplit(uri).scheme
@@ -49,6 +52,14 @@ def pin(
                 "put the file right, or remove it",
             ) from error
         return Pin(id=identity, digest=digest, licence=licence_of(path))
+    if scheme == "s3":
+        source = (buckets or Buckets()).source(uri, files)
+        readme = source.readme()
+        return Pin(
+            id=identity,
+            digest=source.digest(cache or DigestCache()),
+            licence=licence_in(readme) if readme is not None else None,
+        )
     if scheme == "hf":
         reference = hub.resolve(hub.HubReference.parse(uri).at(revision))
         licence = licence_label(reference.licence) if reference.licence else None
@@ -71,7 +82,12 @@ def licence_of(path: Path) -> str | None:
         text = readme.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    if not text.startswith("---"):
+    return licence_in(text)
+
+
+def licence_in(readme: str) -> str | None:
+    """The licence that the front matter of a README states, if it does."""
+    if not readme.startswith("---"):
         return None
-    match = _LICENCE.search(text.split("---", 2)[1])
+    match = _LICENCE.search(readme.split("---", 2)[1])
     return licence_label(match[1].strip("'\"")) if match else None

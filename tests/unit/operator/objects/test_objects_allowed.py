@@ -182,6 +182,58 @@ def test_a_volume_of_the_settings_holds_a_store_too() -> None:
     assert problems(an_alignment_run(), settings) == []
 
 
+SHARED = {"uri": "s3://shared/all", "secretName": "shared"}
+INSIDE = ("s3://alignment/team/data", "s3://alignment/team", "s3://shared/all/models/x", "s3://shared/%61ll/x.jsonl")
+OUTSIDE = (
+    "s3://alignment/team-2/data",
+    "s3://alignment/other",
+    "s3://alignment",
+    "s3://shared/secret",
+    "s3://elsewhere/data",
+)
+
+
+@pytest.mark.parametrize("uri", INSIDE + OUTSIDE)
+def test_a_source_in_a_bucket_lies_in_a_store_that_the_run_may_read(uri: str) -> None:
+    """Or what may be read would be whatever the store's key opens, whatever the settings allow."""
+    storage = {**STORE, "readFrom": [SHARED]}
+    entry = {"uri": uri, "format": "Jsonl"}
+    specs = {
+        "spec.model.uri": {"model": {"uri": uri}},
+        "spec.data.feedback[0].uri": {"data": {"feedback": [entry]}},
+        "spec.evaluation.suites[0].judge.uri": {
+            "evaluation": {"suites": [{"name": "Pairwise", "judge": {"uri": uri}}]}
+        },
+    }
+    for path, spec in specs.items():
+        found = problems(stored(an_alignment_run(**spec), storage=storage))
+        if uri in INSIDE:
+            assert found == []
+        else:
+            (line,) = found
+            assert line == (
+                f'{path}: found "{uri}", expected s3://alignment/team/... or s3://shared/all/..., list the store that '
+                "holds it in spec.storage.readFrom, with its secretName, or move the data"
+            )
+
+
+def test_a_source_may_lie_in_the_stores_of_the_settings() -> None:
+    document = an_alignment_run(model={"uri": "s3://shared/all/model"})
+    assert len(problems(document, SETTINGS.overlaid({"storage": STORE}))) == 1
+    assert problems(document, SETTINGS.overlaid({"storage": {**STORE, "readFrom": [SHARED]}})) == []
+
+
+def test_a_run_with_a_folder_as_store_reads_from_the_buckets_that_it_lists() -> None:
+    template = {
+        "volumes": [{"name": "store", "persistentVolumeClaim": {"claimName": "store"}}],
+        "volumeMounts": [{"name": "store", "mountPath": "/store"}],
+    }
+    document = an_alignment_run(compute={"podTemplate": template}, model={"uri": "s3://shared/all/model"})
+    (line,) = problems(stored(document, storage={"uri": "file:///store"}))
+    assert "expected a source below a store of spec.storage.readFrom" in line
+    assert problems(stored(document, storage={"uri": "file:///store", "readFrom": [SHARED]})) == []
+
+
 # -- judges ----------------------------------------------------------------------------------------------------------
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
 
 import urllib3
+from boresight_api.buckets import BucketPlace
 from boresight_api.outcome import FailureClass, StageFailure
 from minio.datatypes import parse_list_objects
 from minio.error import MinioException, S3Error
@@ -33,17 +34,34 @@ class Look:
     size: int
     digest: str | None
     """``sha256:<hex>`` as its writer gave it."""
+    modified: float
+    """Seconds since the epoch, by the store's clock."""
+    tag: str
+    """As of :class:`StoredObject`."""
+
+
+@dataclass(frozen=True)
+class StoredObject(StoredFile):
+    """An object as a listing shows it."""
+
+    tag: str
+    """The store's ``ETag``, without quotes: another one as soon as the content is another."""
 
 
 class Bucket:
     """``s3://<bucket>/<prefix>``. Every method retries what may pass and raises :class:`StageFailure`."""
 
-    def __init__(self, uri: str, client: SigningClient, retry: Retry) -> None:
-        self.bucket, self.prefix = parsed(uri)
+    def __init__(self, place: BucketPlace, client: SigningClient, retry: Retry) -> None:
+        self.bucket, self.prefix = place.bucket, place.prefix
         self.uri = "/".join(part for part in (f"s3://{self.bucket}", self.prefix) if part)
         self._client = client
         self._retry = retry
         self._worked = threading.Event()
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port of the store."""
+        return str(self._client._base_url.host)
 
     def place(self, name: str) -> str:
         """``name`` as a URI."""
@@ -94,7 +112,8 @@ class Bucket:
                 if error.code == "NoSuchKey":
                     return None
                 raise
-            return Look(int(headers["Content-Length"]), headers.get(DIGEST))
+            modified = parsedate_to_datetime(headers["Last-Modified"]).timestamp()
+            return Look(int(headers["Content-Length"]), headers.get(DIGEST), modified, _bare(headers["ETag"]))
 
         return self.call("look for", name, head)
 
@@ -103,7 +122,7 @@ class Bucket:
         for name in names:
             self.call("remove", name, lambda name=name: self.request("DELETE", name))  # type: ignore[misc]
 
-    def files(self, folder: str) -> Iterator[StoredFile]:
+    def files(self, folder: str) -> Iterator[StoredObject]:
         """All objects below ``folder`` ("" for all there are), by name."""
         token: str | None = None
         while True:
@@ -120,8 +139,7 @@ class Bucket:
         try:
             return self._retry.call(f"{action} {self.place(name)}", request, progress)
         except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            endpoint = self._client._base_url.host
-            raise failure(error, action, self.place(name), endpoint, worked=self._worked.is_set()) from error
+            raise failure(error, action, self.place(name), self.endpoint, worked=self._worked.is_set()) from error
 
     def request(
         self,
@@ -146,14 +164,17 @@ class Bucket:
         self._worked.set()
         return response  # type: ignore[no-any-return]
 
-    def _page(self, folder: str, token: str | None) -> tuple[list[StoredFile], str | None]:
+    def _page(self, folder: str, token: str | None) -> tuple[list[StoredObject], str | None]:
         query = {"list-type": "2", "encoding-type": "url", "delimiter": "", "prefix": self._below(folder)}
         response = self._client._execute(
             "GET", self.bucket, query_params={**query, **({"continuation-token": token} if token else {})}
         )
         self._worked.set()
         found, truncated, token, _ = parse_list_objects(response)
-        page = [StoredFile(self._relative(f.object_name), f.size, f.last_modified.timestamp()) for f in found]
+        page = [
+            StoredObject(self._relative(f.object_name), f.size, f.last_modified.timestamp(), _bare(f.etag))
+            for f in found
+        ]
         return page, token if truncated else None
 
     def _name(self, name: str) -> str:
@@ -167,11 +188,13 @@ class Bucket:
         return name.removeprefix(f"{self.prefix}/") if self.prefix else name
 
 
-def parsed(uri: str) -> tuple[str, str]:
-    """Bucket and prefix of ``s3://bucket/prefix``. Raises :class:`StageFailure` (InvalidConfig)."""
-    parts = urlsplit(uri)
-    prefix = unquote(parts.path).strip("/")
-    odd = prefix and not {"", ".", ".."}.isdisjoint(prefix.split("/"))
-    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment or odd:
-        raise StageFailure(FailureClass.INVALID_CONFIG, f'found "{uri}", expected s3://<bucket>/<prefix>')
-    return parts.netloc, prefix
+def _bare(tag: str) -> str:
+    return tag.strip('"')
+
+
+def parsed(uri: str) -> BucketPlace:
+    """What ``uri`` names. Raises :class:`StageFailure` (InvalidConfig)."""
+    try:
+        return BucketPlace.parse(uri)
+    except ValueError as error:
+        raise StageFailure(FailureClass.INVALID_CONFIG, str(error)) from None

@@ -19,8 +19,8 @@ _CREDENTIALS = {
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID: correct the Secret",
 }
 _PLACES = {
-    "NoSuchBucket": "make the bucket, or correct storage.uri",
-    "InvalidBucketName": "correct storage.uri: s3://<bucket>/<prefix>",
+    "NoSuchBucket": "make the bucket, or correct the uri that names it",
+    "InvalidBucketName": "correct the uri that names it: s3://<bucket>/<prefix>",
     "PermanentRedirect": "set AWS_REGION to the bucket's region",
 }
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage"}

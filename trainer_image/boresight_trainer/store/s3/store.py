@@ -88,10 +88,9 @@ class S3Store(Store):
     def open(self, key: str) -> Path:
         """A copy on this machine, loaded if it is not here yet."""
         manifest = self.existing(key)
-        size = sum(file.size for file in manifest.files)
         return self._loaded.folder(
             _local_name(manifest),
-            size,
+            size=lambda: _size(manifest),
             fill=lambda folder: self._load(manifest, manifest.files, folder),
             check=lambda folder: self._is_whole(manifest.files, folder),
         )
@@ -102,7 +101,7 @@ class S3Store(Store):
         (file,) = (file for file in manifest.files if file.path == path)
         folder = self._loaded.folder(
             f"{_local_name(manifest)}-{file.digest.removeprefix('sha256:')[:16]}",
-            file.size,
+            size=lambda: file.size,
             fill=lambda folder: self._load(manifest, (file,), folder),
             check=lambda folder: self._is_whole((file,), folder),
         )
@@ -202,9 +201,7 @@ class S3Store(Store):
                 path.rename(target / path.name)
             (target / MANIFEST_NAME).write_bytes(manifest.to_bytes())
 
-        self._loaded.folder(
-            _local_name(manifest), sum(file.size for file in manifest.files), fill=move, check=lambda _: True
-        )
+        self._loaded.folder(_local_name(manifest), size=lambda: _size(manifest), fill=move, check=lambda _: True)
 
     def probe(self) -> None:
         """Two conditional writes to one name: the second must be refused."""
@@ -277,6 +274,10 @@ class _Attempt:
 def content_folder(manifest: ArtifactManifest) -> str:
     """16 hexadecimal digits that paths and digests of the manifest's files decide."""
     return sha256_hex(canonical_json({file.path: file.digest for file in manifest.files}))[:16]
+
+
+def _size(manifest: ArtifactManifest) -> int:
+    return sum(file.size for file in manifest.files)
 
 
 def _local_name(manifest: ArtifactManifest) -> str:

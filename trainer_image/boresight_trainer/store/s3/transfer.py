@@ -20,7 +20,7 @@ from boresight_api.outcome import FailureClass, StageFailure
 from minio.error import S3Error
 
 from ..errors import storage_errors
-from .bucket import DIGEST, Bucket
+from .bucket import DIGEST, Bucket, StoredObject
 from .retry import summary
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ IN_FLIGHT = 4 * PART
 """Bytes of parts that are in memory at once; larger parts travel fewer at a time."""
 CHUNK = MEBIBYTE
 _BEHIND = 8
+OTHER_CONTENT = "another content"
+_REPLACED = {"NoSuchKey": "no file", "PreconditionFailed": OTHER_CONTENT, "InvalidRange": OTHER_CONTENT}
+"""Answers to a request for the rest of an object that is gone, or is another by now."""
 
 
 def upload(bucket: Bucket, path: Path, name: str, *, size: int, digest: str) -> None:
@@ -62,6 +65,20 @@ def download(bucket: Bucket, name: str, path: Path, *, size: int, digest: str) -
     with storage_errors("write", path), path.open("xb") as file:
         found = _read(bucket, name, size, write)
     return None if found == digest else found
+
+
+def receive(bucket: Bucket, object_: StoredObject, path: Path | None) -> str:
+    """Read the listed object, into a new file if there is a ``path``. Returns the digest of its content; or, in words
+    that are no digest, what is there instead, if it is not what was listed any more."""
+    if path is None:
+        return _read(bucket, object_.name, object_.size, len, object_.tag)
+
+    def write(chunk: bytes) -> None:
+        with storage_errors("write", path):
+            file.write(chunk)
+
+    with storage_errors("write", path), path.open("xb") as file:
+        return _read(bucket, object_.name, object_.size, write, object_.tag)
 
 
 def check(bucket: Bucket, name: str, *, size: int, digest: str) -> str | None:
@@ -145,21 +162,31 @@ def _require(path: Path, found_size: int, found: str, size: int, digest: str) ->
 # -- down ------------------------------------------------------------------------------------------------------------
 
 
-def _read(bucket: Bucket, name: str, size: int, write: Callable[[bytes], object]) -> str:
+def _read(bucket: Bucket, name: str, size: int, write: Callable[[bytes], object], tag: str | None = None) -> str:
     """Pass the object to ``write`` in order; returns its digest, or in words what is there instead.
 
-    A connection that breaks is taken up where it broke; every byte that arrives moves the deadline.
+    A connection that breaks is taken up where it broke; every byte that arrives moves the deadline. With a ``tag`` all
+    bytes are of the one content that has it.
     """
     found = bucket.look(name)
     if found is None or found.size != size:
         return "no file" if found is None else f"{found.size} bytes"
+    if tag is not None and found.tag != tag:
+        return OTHER_CONTENT
     done = 0
     with _Digest() as whole:
 
         def go_on() -> None:
             nonlocal done
-            headers = {"Range": f"bytes={done}-"} if done else {}
-            response = bucket.request("GET", name, headers=headers, stream=True)
+            headers = {"If-Match": f'"{tag}"'} if tag is not None else {}
+            if done:
+                headers["Range"] = f"bytes={done}-"
+            try:
+                response = bucket.request("GET", name, headers=headers, stream=True)
+            except S3Error as error:
+                if error.code not in _REPLACED:
+                    raise
+                raise _Replaced(_REPLACED[error.code]) from error
             try:
                 for chunk in response.stream(CHUNK, decode_content=False):
                     whole.add(chunk)
@@ -168,9 +195,16 @@ def _read(bucket: Bucket, name: str, size: int, write: Callable[[bytes], object]
             finally:
                 response.close() if done < size else response.release_conn()
 
-        while done < size:
-            bucket.call("read", name, go_on, progress=lambda: done)
+        try:
+            while done < size:
+                bucket.call("read", name, go_on, progress=lambda: done)
+        except _Replaced as replaced:
+            return str(replaced)
         return whole.value()
+
+
+class _Replaced(Exception):  # noqa: N818 an answer to "is it still there"
+    """The object went, or another took its place, while it was read."""
 
 
 class _Digest:
