@@ -19,6 +19,7 @@ from boresight_trainer.generation.generator import GenerationRequest
 from boresight_trainer.models.chat import ChatTokenizer
 from boresight_trainer.recipes import speaker, synthesize
 from boresight_trainer.stage import StageContext, StageResult
+from boresight_trainer.telemetry.metrics import REGISTRY
 from boresight_trainer.telemetry.stop import StopFlag
 from builders_data import write_jsonl
 from builders_synthesis import Script, ScriptedGenerator, a_context, a_synthesis_config, prompts, tiny
@@ -261,6 +262,45 @@ def test_a_stopped_stage_goes_on_with_the_next_batch_and_ends_the_same(tmp_path,
     assert steps == list(range(1, len(whole) + 1)), "one line a batch, without duplicates after a resume"
 
 
+def counted() -> dict[str, float]:
+    """``boresight_synthesis_items_total`` by verdict."""
+    (family,) = [family for family in REGISTRY.collect() if family.name == "boresight_synthesis_items"]
+    return {s.labels["verdict"]: s.value for s in family.samples if s.name.endswith("_total")}
+
+
+def test_items_are_counted_as_they_are_done_and_by_the_process_that_does_them(tmp_path, cache, scripted):
+    """Dropped ones with their critique, the others with their refinement: seven items in batches of three."""
+    before, seen, stop = counted(), dict[str, list[tuple[int, int]]](), StopFlag(30)
+
+    def new() -> tuple[int, int]:
+        return (new_of("unparsable"), new_of("kept"))
+
+    def new_of(verdict: str) -> int:
+        return int(counted().get(verdict, 0) - before.get(verdict, 0))
+
+    def script(prompt: str, request: GenerationRequest) -> str:
+        critic = "You are a critic." in prompt
+        phase = "critique" if critic else "refinement" if "##Critique" in prompt else "response"
+        seen.setdefault(phase, []).append(new())
+        if phase == "refinement":
+            stop.request()  # arrives while the first batch is being sampled
+        return "no headings here" if critic and request.id in {"r1", "r4"} else well_behaved(prompt, request)
+
+    scripted(script)
+    config = a_synthesis_config(prompts(tmp_path))
+    with pytest.raises(StageFailure, match="stopped on request"):
+        run(tmp_path, cache, config, stop=stop)
+    assert set(seen["response"]) == {(0, 0)}
+    assert {kept for _, kept in seen["critique"]} == {0}
+    assert any(dropped for dropped, _ in seen["critique"]), "while the critiques of others are sampled"
+    assert seen["refinement"] == [(2, 0)] * 3
+    assert new() == (2, 3)
+    run(tmp_path, cache, config, attempt=2)
+    assert new() == (2, 5), "what an earlier attempt has done it has counted"
+    run(tmp_path, cache, config, attempt=3)
+    assert new() == (2, 5)
+
+
 def test_a_finished_phase_is_not_sampled_again(tmp_path, cache, scripted):
     scripted(well_behaved)
     config = a_synthesis_config(prompts(tmp_path / "data"))
@@ -284,6 +324,7 @@ def test_prompts_that_leave_no_room_are_invalid_rows(tmp_path, cache, scripted):
 
 def test_an_item_that_outgrows_the_context_is_dropped_and_counted(tmp_path, cache, scripted):
     """x leaves room for y, but the request for a critique repeats both."""
+    before = counted().get("maxLength", 0)
     batches = scripted(well_behaved)
     rows = [{"id": f"r{i}", "prompt": "a" * (400 if i == 1 else 20)} for i in range(3)]
     data = write_jsonl(tmp_path / "prompts.jsonl", rows)
@@ -296,6 +337,7 @@ def test_an_item_that_outgrows_the_context_is_dropped_and_counted(tmp_path, cach
     matched = {name: entry["matched"] for name, entry in result.metrics["filters"].items() if entry["matched"]}
     assert matched == {"maxLength": 1}
     assert records(context)["r1"]["critique"] is None
+    assert counted()["maxLength"] == before + 1
     assert sum(batch.count("r1") for batch in batches) == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +88,19 @@ class Speaker:
         """Tokens of the longest prompt that leaves room for ``maxTokens`` within ``maxLength`` and the context."""
         return self._max_length - sampling.max_tokens
 
-    def answer(self, purpose: str, questions: Sequence[Question], sampling: Sampling) -> list[Spoken | None]:
+    def answer(
+        self,
+        purpose: str,
+        questions: Sequence[Question],
+        sampling: Sampling,
+        sampled: Callable[[int, Spoken], object] = lambda _number, _spoken: None,
+    ) -> list[Spoken | None]:
         """One output each, in order; None where the prompt is too long.
 
-        The model is loaded only if a batch is left to sample, and is out of memory again afterwards. Raises
-        :class:`StageFailure` (Preempted) between batches if a stop was requested.
+        ``sampled`` is told each output (and the number of its question) that this process has sampled, as soon as its
+        batch is kept: not those of earlier attempts and of other processes. The model is loaded only if a batch is left
+        to sample, and is out of memory again afterwards. Raises :class:`StageFailure` (Preempted) between batches if a
+        stop was requested.
         """
         requests: dict[int, GenerationRequest] = {}
         for i, question in enumerate(questions):
@@ -100,15 +108,29 @@ class Speaker:
             if len(prompt_ids) <= self.longest_prompt(sampling):
                 seed = derive_seed(self._config.seed, purpose, question.item, question.index)
                 requests[i] = GenerationRequest(question.id, prompt_ids, seed)
-        outputs = self._sample(purpose, list(requests.values()), sampling)
         spoken: list[Spoken | None] = [None] * len(questions)
-        for (i, request), (token_ids, finished) in zip(requests.items(), outputs, strict=True):
-            text = self.chat.decode(token_ids)
-            spoken[i] = Spoken(request.prompt_ids, request.seed, tuple(token_ids), finished, text)
+        asked = list(requests)
+
+        def hear(place: int, output: Any, is_new: bool) -> None:
+            number, (token_ids, finished) = asked[place], output
+            request, text = requests[number], self.chat.decode(token_ids)
+            said = Spoken(request.prompt_ids, request.seed, tuple(token_ids), finished, text)
+            spoken[number] = said
+            if is_new:
+                sampled(number, said)
+
+        self._sample(purpose, list(requests.values()), sampling, hear)
         return spoken
 
-    def _sample(self, purpose: str, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Any]:
-        """``[token ids, finished]`` of each request, from the journal or sampled now."""
+    def _sample(
+        self,
+        purpose: str,
+        requests: Sequence[GenerationRequest],
+        sampling: Sampling,
+        hear: Callable[[int, Any, bool], None],
+    ) -> None:
+        """Pass ``[token ids, finished]`` of each request, from the journal or sampled now, to ``hear``: with the
+        request's place, and whether it was sampled now."""
         batches = generation_batches([len(request.prompt_ids) for request in requests], self._config.batch_size)
         asked = [[requests[i] for i in batch] for batch in batches]
         names = [self._name(purpose, batch, sampling) for batch in asked]
@@ -116,10 +138,16 @@ class Speaker:
         done = sum(len(batches[place]) for place in kept)
         progress = self._context.progress
         progress.phase(purpose, len(requests), done)
-        outputs: dict[int, Any] = {}
-        for place, lines in self._journal.finish(names, lambda place: self._sample_batch(asked[place], sampling)):
+        made: set[int] = set()
+
+        def make(place: int) -> list[Any]:
+            made.add(place)
+            return self._sample_batch(asked[place], sampling)
+
+        for place, lines in self._journal.finish(names, make):
             header, *records = lines
-            outputs.update(zip(batches[place], records, strict=True))
+            for i, record in zip(batches[place], records, strict=True):
+                hear(i, record, place in made)
             self._log.batch(purpose, records)
             if place not in kept:
                 done += len(records)
@@ -127,7 +155,6 @@ class Speaker:
                 progress.advance(done, tokensPerSecond=round(tokens / max(header["seconds"], 1e-3), 1))
         self._generator = None
         gc.collect()  # reference cycles in transformers would keep these weights beside the next model's
-        return [outputs[i] for i in range(len(requests))]
 
     def _sample_batch(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Any]:
         """A line with the seconds it took, then ``[token ids, finished]`` of each request."""

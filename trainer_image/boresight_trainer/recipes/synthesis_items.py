@@ -67,8 +67,8 @@ class Judged:
     verified: Verified | None
 
 
-def judge_critique(item: Item, filters: Filters) -> str:
-    """The verdict before y* exists."""
+def verdict_of(item: Item, filters: Filters) -> str:
+    """What becomes of an item, as far as it has come: one that is dropped for its critique gets no y*."""
     return verdict(matched_filters(item.candidate(), filters), filters)
 
 
@@ -76,9 +76,12 @@ def judge(item: Item, filters: Filters) -> Judged:
     """Filter and verify a finished item."""
     matched = matched_filters(item.candidate(), filters)
     verified = verify_item(item.prompt, item.response.text, item.refined_text)
-    result = Judged(item, matched, verdict(matched, filters), verified)
-    ITEMS.labels(result.verdict).inc()
-    return result
+    return Judged(item, matched, verdict(matched, filters), verified)
+
+
+def count_done(item: Item, filters: Filters) -> None:
+    """Count an item to which nothing is added any more."""
+    ITEMS.labels(verdict_of(item, filters)).inc()
 
 
 def write(output: Path, judged: Sequence[Judged], constants: dict[str, Any], system_prompt: str | None) -> None:

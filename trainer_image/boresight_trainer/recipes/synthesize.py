@@ -27,8 +27,8 @@ from ..data.records import Prompt
 from ..evaluation.journal import journal_of
 from ..stage import StageContext, StageResult
 from .refinement import refinement_report
-from .speaker import BatchLog, Question, Speaker
-from .synthesis_items import Item, Judged, judge, judge_critique, mean_tokens, write
+from .speaker import BatchLog, Question, Speaker, Spoken
+from .synthesis_items import Item, Judged, count_done, judge, mean_tokens, verdict_of, write
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,9 @@ def run(context: StageContext, config: SynthesisConfig) -> StageResult:
     items = refine(initial, items, config)
     if context.stage.execution.part is StagePart.SHARD:
         return StageResult(ArtifactKind.PAIRS)  # the merge does the rest, from everybody's batches
+    for item in items:
+        if not item.fits:  # the others were counted by those who sampled them, as they did
+            count_done(item, config.filters)
     judged = [judge(item, config.filters) for item in items]
     filters = count_matches([each.matched for each in judged], config.filters)
     _require_pairs(judged, filters)
@@ -130,7 +133,13 @@ def criticise(feedback: Speaker, items: Sequence[Item], config: SynthesisConfig)
         )
         for index, item in enumerate(critics)
     ]
-    spoken = feedback.answer("critique", wanted, config.critique_sampling)
+
+    def count_dropped(number: int, critique: Spoken) -> None:
+        item = replace(critics[number], critique=critique)
+        if verdict_of(item, config.filters) != KEPT:
+            count_done(item, config.filters)
+
+    spoken = feedback.answer("critique", wanted, config.critique_sampling, count_dropped)
     return [
         replace(item, critique=critique, fits=critique is not None)
         for item, critique in zip(critics, spoken, strict=True)
@@ -139,7 +148,7 @@ def criticise(feedback: Speaker, items: Sequence[Item], config: SynthesisConfig)
 
 def refine(initial: Speaker, items: Sequence[Item], config: SynthesisConfig) -> list[Item]:
     """y* = M(x, y, c), unless a filter has dropped the item for its critique."""
-    promising = [i for i, item in enumerate(items) if judge_critique(item, config.filters) == KEPT]
+    promising = [i for i, item in enumerate(items) if verdict_of(item, config.filters) == KEPT]
     wanted = []
     for item in (items[i] for i in promising):
         messages = refinement_messages(
@@ -150,8 +159,13 @@ def refine(initial: Speaker, items: Sequence[Item], config: SynthesisConfig) -> 
             config.refine_from,
         )
         wanted.append(Question(item.id, messages, item.id))
+
+    def count(number: int, refinement: Spoken) -> None:
+        count_done(replace(items[promising[number]], refined=refinement), config.filters)
+
+    answers = initial.answer("refinement", wanted, config.refinement_sampling, count)
     refined = list(items)
-    for i, spoken in zip(promising, initial.answer("refinement", wanted, config.refinement_sampling), strict=True):
+    for i, spoken in zip(promising, answers, strict=True):
         refined[i] = replace(items[i], refined=spoken, fits=spoken is not None)
     return refined
 

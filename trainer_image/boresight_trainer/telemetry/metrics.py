@@ -14,7 +14,9 @@ def _gauge(name: str, text: str) -> Gauge:
 STEP = _gauge("train_step", "Optimizer steps completed")
 TOTAL_STEPS = _gauge("train_steps", "Optimizer steps in all")
 TOKENS = Counter("boresight_train_tokens", "Tokens trained on by this attempt", registry=REGISTRY)
-ITEMS = Counter("boresight_synthesis_items", "Synthesised items by verdict", ["verdict"], registry=REGISTRY)
+ITEMS = Counter(
+    "boresight_synthesis_items", "Items that this process has synthesised, by verdict", ["verdict"], registry=REGISTRY
+)
 EVALUATED = Counter("boresight_evaluation_items", "Evaluated items", ["suite", "outcome"], registry=REGISTRY)
 STORE_RETRIES = Counter(
     "boresight_store_retries", "Requests to the store that failed and were made again", registry=REGISTRY
