@@ -6,9 +6,10 @@ import time
 
 import pytest
 from apiserver.client import ApiError, until
-from apiserver.kubelet import End
+from apiserver.kubelet import End, failure
 from apiserver.runs import condition_of, stage_of, states
 from apiserver.world import World
+from boresight_api.outcome import FailureClass
 from boresight_operator.api import JOBS
 from boresight_operator.names import RUN_UID_LABEL
 
@@ -29,6 +30,23 @@ def test_suspending_ends_the_attempt_and_resuming_is_a_new_one_free_of_charge(wo
     stage = world.await_stage(run, "evaluation", "Running", attempt=2)
     assert [stage.get(name) for name in ("infrastructureRetries", "errorRetries")] == [None, None]
     world.await_condition(run, "Suspended", "False")
+
+
+def test_a_resumed_stage_says_at_which_step_it_goes_on(world: World) -> None:
+    """The stopped pod tells it at its end, and is gone a moment later."""
+    run = world.evaluation()
+    world.play(run, "prepare")
+    world.start(run, "evaluation")
+    key = world.await_stage(run, "evaluation", "Running")["key"]
+    world.kubelet.on_stop = lambda _: failure("evaluation", FailureClass.PREEMPTED, "stopped", key=key, step=7)
+    world.edit(run, suspend=True)
+    world.await_condition(run, "Suspended", "True")
+    until(lambda: not world.jobs(run, "evaluation"), "its Job is gone", seconds=15)
+    world.edit(run, suspend=False)
+    world.kubelet.run(world.kubelet.await_pods(run, "evaluation", attempt=2)[0])
+    stage = world.await_stage(run, "evaluation", "Running", attempt=2)
+    assert stage["resumedFromStep"] == 7
+    assert stage["history"][0]["stepsGained"] == 7
 
 
 def test_a_run_that_is_made_suspended_starts_nothing(world: World) -> None:

@@ -70,6 +70,7 @@ def test_a_suspended_run_leaves_no_pod_and_goes_on_from_its_checkpoint(team: Rea
     resumed = re.search(r"resumed at step (\d+) of", team.log(team.pods(run, "policy")[-1]))
     assert resumed, "the pod has begun anew"
     assert int(resumed[1]) >= 3
+    assert stage["resumedFromStep"] == int(resumed[1])
 
 
 def test_an_edited_beta_trains_the_policy_and_evaluates_it_again_and_nothing_else(

@@ -18,6 +18,7 @@ from .draft import (
     are_shards,
     clock,
     is_prepare,
+    remember,
     seconds,
     stamp,
     under_way,
@@ -83,7 +84,8 @@ def expected(draft: Draft, stage: StageStatus) -> Expected:
 
 
 def adopt(draft: Draft) -> None:
-    """Take what Jobs show that the status does not know: late outcomes, and attempts that a lost status forgot."""
+    """Take what Jobs show that the status does not know: late outcomes, where stopped attempts left a checkpoint, and
+    attempts that a lost status forgot."""
     for stage in tuple(draft.stages.values()):
         if is_prepare(stage) or stage.key is None or stage.state in DONE or under_way(stage):
             continue
@@ -96,6 +98,8 @@ def adopt(draft: Draft) -> None:
             succeed(draft, stage, None, outcome, what=f"was finished by attempt {job.attempt} after it was stopped")
         elif stage.state is State.UNKNOWN and not stage.history:
             _take_up(draft, stage, jobs)
+        else:
+            _note_step(draft, stage, jobs)
 
 
 def succeed(draft: Draft, stage: StageStatus, job: JobView | None, outcome: Outcome, *, what: str = "") -> None:
@@ -123,6 +127,22 @@ def _unread(draft: Draft, stage: StageStatus, job: JobView) -> tuple[JobView, Ou
         return None
     outcome = published(job, expected(draft, stage))
     return (job, outcome) if outcome is not None else None
+
+
+def _note_step(draft: Draft, stage: StageStatus, jobs: list[JobView]) -> None:
+    """A stopped attempt has told at its end where its checkpoint is: the next one goes on there.
+
+    Its Job is on its way out and its pod says so for moments only, but a next attempt waits for that pod to end.
+    """
+    last = stage.history[-1] if stage.history else None
+    if last is None or last.reason not in UNREAD or last.steps_gained is not None:
+        return
+    job = next((job for job in jobs if job.attempt == last.attempt and not are_shards(draft, job)), None)
+    step = last_step(job, expected(draft, stage)) if job is not None else None
+    if step is None:
+        return
+    noted = last.model_copy(update={"steps_gained": max(0, step - (stage.resumed_from_step or 0))})
+    draft.put(stage.model_copy(update={"history": remember(stage.history, noted), "resumed_from_step": step}))
 
 
 def _take_up(draft: Draft, stage: StageStatus, jobs: list[JobView]) -> None:

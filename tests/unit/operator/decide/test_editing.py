@@ -14,7 +14,7 @@ from boresight_operator.decide.editing import OLD_COMPUTE
 from boresight_operator.decision import DeleteJob, StartAttempt
 from boresight_operator.views import Claim, PodView, Rival
 from builders_manifests import an_alignment_run
-from builders_operator import World, a_run, ended, over, running, said, several_nodes, success
+from builders_operator import World, a_run, ended, failure, over, running, said, several_nodes, success
 
 F = FailureClass
 
@@ -290,6 +290,38 @@ def test_a_running_stage_goes_on_through_a_retry() -> None:
 
 
 # -- suspend, stopAfter, invalid -------------------------------------------------------------------------------------
+
+
+def stopped(world: World, step: int) -> World:
+    """The pod of the policy's deleted Job ends: its checkpoint is of ``step``."""
+    job = world.job("policy")
+    outcome = failure("policy", job.key, FailureClass.PREEMPTED, "stopped on request", step)
+    pod = over(said(outcome), deleting_since=world.now)
+    return world.update("policy", deleting=True, pods=(pod,)).settle()
+
+
+def test_a_resumed_stage_says_where_it_goes_on() -> None:
+    world = stopped(runs().edit(suspend=True).settle(), 40).ends("policy").edit(suspend=False).settle()
+    stage = world.stage("policy")
+    assert (stage.attempt, stage.resumed_from_step) == (2, 40)
+    assert (stage.history[0].reason, stage.history[0].steps_gained) == ("Suspended", 40)
+    world.runs("policy").after(100).edit(suspend=True).settle()
+    stopped(world, 90).ends("policy").edit(suspend=False).settle()
+    assert world.stage("policy").resumed_from_step == 90
+    assert [entry.steps_gained for entry in world.stage("policy").history] == [40, 50]
+
+
+def test_a_run_that_is_resumed_before_its_pod_has_ended_waits_for_what_that_says() -> None:
+    world = runs().edit(suspend=True).settle().edit(suspend=False).settle()
+    assert world.stage("policy").reason == "PreviousAttemptEnding"
+    stage = stopped(world, 40).stage("policy")
+    assert (stage.attempt, stage.resumed_from_step) == (2, 40)
+
+
+def test_a_pod_that_ends_for_another_key_says_nothing_about_the_present_one() -> None:
+    world = runs().after(100).edit(policy={"dpo": {"beta": "0.3"}}).settle()
+    stopped(world, 40)
+    assert world.stage("policy").resumed_from_step is None
 
 
 def test_suspending_deletes_the_job_and_says_so_when_it_is_gone() -> None:
