@@ -14,6 +14,8 @@ from boresight_api.stages import LoRA
 from boresight_trainer.engine import checkpoint
 from boresight_trainer.engine.loop import Schedule, Trainer
 from boresight_trainer.engine.lora import prepare_parameters
+from boresight_trainer.telemetry import metrics
+from boresight_trainer.telemetry.metrics import REGISTRY
 from boresight_trainer.telemetry.stop import StopFlag
 from builders_training import a_llama, a_trainer, a_training, some_samples
 
@@ -91,6 +93,18 @@ def test_a_run_killed_without_warning_goes_on_from_its_last_checkpoint_to_the_sa
     for name, expected in weights(whole).items():
         assert torch.equal(weights(resumed)[name], expected), name
     assert [record["step"] for record in logged(tmp_path / "killed", 2)] == list(range(1, whole.total_steps + 1))
+
+
+def test_a_resumed_run_shows_its_step_before_it_takes_the_next(tmp_path: Path) -> None:
+    with pytest.raises(StageFailure) as first:
+        a_trainer(tmp_path, stop=StopAt(8)).train()
+    metrics.STEP.set(0)
+    resumed = a_trainer(tmp_path, attempt=2, stop=StopAt(0))
+    with pytest.raises(StageFailure):
+        resumed.train()
+    assert first.value.step
+    assert REGISTRY.get_sample_value("boresight_train_step") == first.value.step
+    assert (resumed.progress.document["phase"], resumed.progress.document["step"]) == ("train", first.value.step)
 
 
 def test_training_learns(tmp_path: Path) -> None:

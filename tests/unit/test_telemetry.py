@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 from boresight_api.outcome import FailureClass, StageFailure
+from boresight_trainer.telemetry import metrics
 from boresight_trainer.telemetry.progress import Progress
 from boresight_trainer.telemetry.server import serve
 from boresight_trainer.telemetry.stop import StopFlag
+from prometheus_client import CollectorRegistry, generate_latest
 
 
 class Clock:
@@ -73,6 +77,29 @@ def test_metrics_and_progress_are_served_on_one_port() -> None:
         assert "boresight_train_loss 0.125" in get(port, "/metrics")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             get(port, "/secrets")
+
+
+def test_a_gauge_is_exported_from_its_first_value_on() -> None:
+    registry = CollectorRegistry()
+    gauge = metrics.Reading("loss", "Mean loss", registry=registry)
+    assert b"\nloss" not in generate_latest(registry)
+    gauge.set(0.0)
+    assert b"\nloss 0.0\n" in generate_latest(registry)
+
+
+def test_a_process_that_has_trained_nothing_yet_exports_no_number_of_training() -> None:
+    """Another process: in this one other tests have set them."""
+    script = "\n".join(
+        (
+            "from prometheus_client import generate_latest",
+            "from boresight_trainer.telemetry.metrics import REGISTRY",
+            "print(generate_latest(REGISTRY).decode())",
+        )
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[0].partition("{")[0] for line in shown.splitlines() if line and not line.startswith("#")}
+    counters = {"boresight_train_tokens", "boresight_store_retries"}
+    assert names == {f"{name}_{kind}" for name in counters for kind in ("total", "created")}
 
 
 def test_a_taken_port_is_named() -> None:

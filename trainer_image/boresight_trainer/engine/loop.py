@@ -106,6 +106,7 @@ class Trainer:
         self._resume()
         self.progress.phase("train", self.total_steps, self.step)
         metrics.TOTAL_STEPS.set(self.total_steps)
+        metrics.STEP.set(self.step)
         last_checkpoint = last_log = self.clock()
         tokens_logged = self.tokens
         while self.step < self.total_steps:

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
 
 REGISTRY = CollectorRegistry()
 
 
-def _gauge(name: str, text: str) -> Gauge:
-    return Gauge(f"boresight_{name}", text, registry=REGISTRY)
+class Reading(Gauge):
+    """A gauge that is exported from its first value on: a loss that nobody has computed yet is not 0."""
+
+    _is_read = False
+
+    def set(self, value: float) -> None:
+        """Export ``value`` from now on."""
+        super().set(value)
+        self._is_read = True
+
+    def collect(self) -> Iterable[Metric]:
+        """Before there is a value its name and meaning, as of a counter whose labels nobody has used yet."""
+        for family in super().collect():
+            if not self._is_read:
+                family.samples.clear()
+            yield family
+
+
+def _gauge(name: str, text: str) -> Reading:
+    return Reading(f"boresight_{name}", text, registry=REGISTRY)
 
 
 STEP = _gauge("train_step", "Optimizer steps completed")
@@ -23,7 +43,7 @@ STORE_RETRIES = Counter(
 )
 CHECKPOINT_SECONDS = _gauge("checkpoint_seconds", "Time the last checkpoint took")
 
-GAUGES: dict[str, Gauge] = {
+GAUGES: dict[str, Reading] = {
     "loss": _gauge("train_loss", "Mean loss of the last logged step"),
     "learningRate": _gauge("train_learning_rate", "Learning rate of the last logged step"),
     "gradNorm": _gauge("train_grad_norm", "Global gradient norm before clipping"),
