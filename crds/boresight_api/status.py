@@ -23,6 +23,10 @@ Time = Annotated[
 ]
 Uid = Annotated[str, StringConstraints(pattern=r"^[-A-Za-z0-9]*$", min_length=1, max_length=64)]
 Count = 2**31 - 1
+MAX_PHASE_BYTES = 64
+PhaseName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PHASE_BYTES)]
+TRAIN = "train"
+"""The phase of a stage whose steps are optimizer steps, which are what its checkpoints count."""
 
 
 class ConditionStatus(StrEnum):
@@ -170,8 +174,10 @@ class StageProgress(Contract):
     """Which attempt says so."""
     pod_uid: Uid = operational(alias="podUID")
     """Which pod says so."""
+    phase: PhaseName | None = operational(None)
+    """What it is at. Training: ``train``; before that DPO scores its pairs, in ``reference``."""
     step: int = operational(ge=0, le=999_999_999)
-    """Completed optimizer steps (or generation batches)."""
+    """Steps of that phase: optimizer steps of ``train``, packs of ``reference``, items elsewhere."""
     total_steps: int = operational(ge=0, le=999_999_999)
     """Of how many."""
     updated_time: Time = operational()
@@ -206,9 +212,9 @@ class RunStatus(Contract):
     key_metric: Annotated[str, StringConstraints(max_length=64)] | None = operational(None)
     """The one number to look at first."""
     percent: int | None = operational(None, ge=0, le=100)
-    """How far the stage at work is."""
+    """How far the stage at work is in its present phase."""
     remaining_seconds: int | None = operational(None, ge=0, le=Count)
-    """How long the stage at work will take yet."""
+    """How long the present phase of the stage at work will take yet."""
     conditions: tuple[Condition, ...] = operational((), max_length=16, list_keys=("type",))
     """Accepted, Reconciling, Stalled, Suspended, Succeeded, ProgressAvailable."""
     sources: tuple[SourceStatus, ...] = operational((), max_length=MAX_SOURCES, list_keys=("id",))

@@ -14,6 +14,8 @@ from ipaddress import ip_address
 from random import Random
 from typing import Annotated, Any, Protocol
 
+from boresight_api.outcome import message_text
+from boresight_api.status import MAX_PHASE_BYTES
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from . import names
@@ -56,6 +58,7 @@ class Document(BaseModel):
 
     key: str = Field(max_length=64)
     pod_uid: str = Field(alias="podUID", max_length=64)
+    phase: str = Field(max_length=256)
     step: Whole
     total_steps: Whole = Field(alias="totalSteps")
     remaining_seconds: float | None = Field(
@@ -70,6 +73,7 @@ class Shown:
     stage: str = ""
     attempt: int = 0
     pod_uid: str = ""
+    phase: str = ""
     step: int = 0
     total: int = 0
     remaining: int | None = None
@@ -97,6 +101,7 @@ class Shown:
             "name": self.stage,
             "attempt": self.attempt,
             "podUID": self.pod_uid,
+            **({"phase": self.phase} if self.phase else {}),
             "step": self.step,
             "totalSteps": self.total,
             "updatedTime": self.updated,
@@ -226,7 +231,8 @@ class ProgressPoller:
         step = min(said.step, total) if total else said.step
         remaining = None if said.remaining_seconds is None else round(said.remaining_seconds)
         updated = rfc3339(self._api.server_now())
-        return replace(mine, step=step, total=total, remaining=remaining, reason="Polled", updated=updated)
+        phase = message_text(" ".join(said.phase.split()), MAX_PHASE_BYTES)
+        return replace(mine, phase=phase, step=step, total=total, remaining=remaining, reason="Polled", updated=updated)
 
     def _failed(self, mine: Shown, reason: str, message: str) -> Shown:
         self._polled(reason.lower())

@@ -66,7 +66,7 @@ RUNNING = {
 
 
 def test_a_stage_at_work_has_worked_until_now() -> None:
-    progress = [{"name": "policy", "attempt": 2, "podUID": "p", "step": 310, "totalSteps": 500}]
+    progress = [{"name": "policy", "attempt": 2, "podUID": "p", "phase": "train", "step": 310, "totalSteps": 500}]
     progress[0]["updatedTime"] = "2026-11-29T11:59:50Z"
     run = recorded(
         [RUNNING],
@@ -82,7 +82,7 @@ def test_a_stage_at_work_has_worked_until_now() -> None:
     assert status_lines(run) == [
         "AlignmentRun team/first: Running (policy), 2.0 device-hours used",
         "STAGE        STATE      KEY           QUEUED  TIME         ATTEMPTS  METRICS",
-        "policy       Running    abababababab  40 s    15 min 00 s         2  310/500, 14 min 00 s left",
+        "policy       Running    abababababab  40 s    15 min 00 s         2  train 310/500, 14 min 00 s left",
         "└ attempt 1  Preempted                        5 min 00 s             on node-1, rank 1, 250 steps kept",
         "policy: attempt 1: Preempted: drained",
     ]

@@ -140,7 +140,7 @@ def _progress(stage: Mapping[str, Any], status: Mapping[str, Any]) -> Progress |
     if found is None or found.get("attempt") != stage.get("attempt"):
         return None
     remaining = status.get("remainingSeconds") if status.get("stage") == stage["name"] else None
-    return Progress(int(found["step"]), int(found["totalSteps"]), remaining_seconds=remaining)
+    return Progress(int(found["step"]), int(found["totalSteps"]), found.get("phase"), remaining)
 
 
 def _headline(result: Mapping[str, Any]) -> dict[str, Any]:

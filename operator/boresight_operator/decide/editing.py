@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from boresight_api.outcome import SuiteResult
 from boresight_api.pins import Pin
 from boresight_api.plan import Plan
-from boresight_api.status import SourceStatus, StageStatus
+from boresight_api.status import TRAIN, SourceStatus, StageProgress, StageStatus
 
 from ..views import PREPARE, JobView
 from .budgets import NO_CHARGES
@@ -171,10 +171,17 @@ def _discard(draft: Draft, stage: StageStatus, why: str) -> StageStatus:
     """Stop the attempt of a stage that is not wanted any more, and say what is lost."""
     if not under_way(stage):
         return stage
-    step = next((p.step for p in draft.seen.run.status.progress if p.name == stage.name), None)
-    steps = "" if step is None else f" at step {step}, {max(0, step - (stage.resumed_from_step or 0))} of them its own"
-    draft.event("WorkDiscarded", f"{stage.name} attempt {stage.attempt} is stopped{steps}: {why}", warning=True)
+    told = next((p for p in draft.seen.run.status.progress if p.name == stage.name), None)
+    place = "" if told is None else _place_of(told, stage)
+    draft.event("WorkDiscarded", f"{stage.name} attempt {stage.attempt} is stopped{place}: {why}", warning=True)
     return draft.close(stage, _job(draft, stage), "WorkDiscarded", why)
+
+
+def _place_of(told: StageProgress, stage: StageStatus) -> str:
+    """Only the steps of training are what checkpoints count."""
+    if told.phase != TRAIN:
+        return f" at {told.step} of {told.total_steps}" + (f" of its phase {told.phase}" if told.phase else "")
+    return f" at step {told.step}, {max(0, told.step - (stage.resumed_from_step or 0))} of them its own"
 
 
 def _job(draft: Draft, stage: StageStatus) -> JobView | None:

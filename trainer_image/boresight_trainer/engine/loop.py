@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import Training
+from boresight_api.status import TRAIN
 
 from ..data.packing import pack_step
 from ..data.schedule import optimizer_steps, step_samples, steps_per_epoch
@@ -104,7 +105,7 @@ class Trainer:
         disk), Diverged on a loss or gradient that is not finite.
         """
         self._resume()
-        self.progress.phase("train", self.total_steps, self.step)
+        self.progress.phase(TRAIN, self.total_steps, self.step)
         metrics.TOTAL_STEPS.set(self.total_steps)
         metrics.STEP.set(self.step)
         last_checkpoint = last_log = self.clock()

@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The /progress document: stage, key, phase, step, totalSteps, remainingSeconds and the last metrics."""
+        """The /progress document: stage, key, phase; its step, totalSteps, remainingSeconds; the last metrics."""
         return self._document
 
     def phase(self, name: str, total: int, done: int = 0) -> None:

@@ -154,15 +154,26 @@ def test_after_an_edit_every_attempt_has_a_new_number_and_the_new_key(state: str
 # -- parameters ------------------------------------------------------------------------------------------------------
 
 
-def test_work_that_is_discarded_is_said_with_its_steps() -> None:
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        ("train", "at step 310, 60 of them its own"),
+        ("reference", "at 310 of 500 of its phase reference"),
+        (None, "at 310 of 500"),
+    ],
+)
+def test_work_that_is_discarded_is_said_with_its_steps(phase: str | None, said: str) -> None:
     world = runs()
-    pod = StageProgress(
-        name="policy", attempt=1, pod_uid="p", step=310, total_steps=500, updated_time="2027-01-15T08:00:00Z"
+    told = {"name": "policy", "attempt": 1, "pod_uid": "p", "step": 310, "total_steps": 500}
+    pod = StageProgress(**told, phase=phase, updated_time="2027-01-15T08:00:00Z")
+    stages = tuple(
+        stage.model_copy(update={"resumed_from_step": 250}) if stage.name == "policy" else stage
+        for stage in world.status.stages
     )
-    world.status = world.status.model_copy(update={"progress": (pod,)})
+    world.status = world.status.model_copy(update={"progress": (pod,), "stages": stages})
     decision = world.edit(policy={"dpo": {"beta": "0.3"}}).step()
     event = next(event for event in decision.events if event.reason == "WorkDiscarded")
-    assert (event.type, "policy attempt 1" in event.message, "step 310" in event.message) == ("Warning", True, True)
+    assert (event.type, event.message) == ("Warning", f"policy attempt 1 is stopped {said}: its key left the plan")
 
 
 def test_an_edit_back_goes_on_from_the_checkpoint() -> None:

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from boresight_api.status import StageProgress
 from boresight_operator import names
 from boresight_operator.api import ALIGNMENT_RUNS, JOBS, PODS, Object, Resource
 from boresight_operator.cache import Cache
@@ -166,12 +167,37 @@ def test_rank_0_of_a_running_stage_says_how_far_it_is() -> None:
                 "name": "policy",
                 "attempt": 1,
                 "podUID": "pod-1",
+                "phase": "train",
                 "step": 310,
                 "totalSteps": 500,
                 "updatedTime": "2027-01-15T08:00:00Z",
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("reference", "reference"),
+        ("generate\n answers\x1b[31m", "generate answers [31m"),
+        ("x" * 200, "x" * 30 + " ... " + "x" * 29),
+        (" ", None),
+    ],
+)
+def test_the_phase_is_told_beside_its_steps_and_is_only_words(said: str, shown: str | None) -> None:
+    stage = Stage()
+    poll(stage, document(phase=said))
+    (progress,) = stage.api.applied[0]["progress"]
+    assert progress.get("phase") == shown
+    StageProgress.model_validate_json(json.dumps(progress), strict=True)
+
+
+def test_another_phase_is_news_even_at_the_same_step() -> None:
+    stage = Stage()
+    poll(stage, document(phase="reference"))
+    poll(stage, document(phase="train"))
+    assert [shown["progress"][0]["phase"] for shown in stage.api.applied] == ["reference", "train"]
 
 
 def test_nothing_is_written_while_nothing_changes() -> None:
@@ -220,6 +246,8 @@ BOMB = gzip.compress(b" " * 10_000_000)
 LIARS: dict[str, tuple[Serve, str]] = {
     "another pod": (document(podUID="pod-2"), "Mismatch"),
     "another key": (document(key="cd" * 32), "Mismatch"),
+    "no phase": (document(phase=None), "Unreadable"),
+    "an endless phase": (document(phase="x" * 1000), "Unreadable"),
     "no pod": (document(podUID=None), "Unreadable"),
     "a negative step": (document(step=-1), "Unreadable"),
     "a huge step": (document(step=10**30), "Unreadable"),
