@@ -15,6 +15,7 @@ import click
 
 from .errors import UNREACHABLE, UserError
 from .face import CLUSTER, LOCAL, Face, FacedGroup
+from .framed import FRAMED, frame_stdout
 from .text import clean
 
 COMMANDS = {
@@ -130,17 +131,23 @@ def plugin(ctx: click.Context, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``boresight``. Returns the exit code: 0, 1 for an error, 2 for wrong usage, 64 for a faulty
     manifest, 130 after Ctrl-C."""
-    return _main(cli, arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] != [FRAMED]:
+        return _main(cli, words)
+    frames = frame_stdout(words[1])
+    code = _main(cli, words[2:])
+    sys.stdout.flush()
+    frames.end(code)
+    return code
 
 
 def plugin_main(arguments: list[str] | None = None) -> int:
     """Entry point of ``kubectl-boresight``, which kubectl finds as its command ``boresight``. Exit codes as of
     :func:`main`; 75 if the API server does not answer."""
-    return _main(plugin, arguments)
+    return _main(plugin, sys.argv[1:] if arguments is None else arguments)
 
 
-def _main(group: Commands, arguments: list[str] | None) -> int:
-    words = sys.argv[1:] if arguments is None else arguments
+def _main(group: Commands, words: list[str]) -> int:
     stdout = sys.stdout
     gc.set_threshold(100_000)  # importing makes many objects and no garbage: collecting costs a tenth of `plan`
     try:

@@ -52,7 +52,7 @@ class StoreCommand(click.Command):
         from .cluster.in_cluster import InCluster
         from .output import pour
 
-        command = InCluster(runs, record, ["boresight", "artifacts", str(ctx.info_name), *self.words(ctx)])
+        command = InCluster(runs, record, ["artifacts", str(ctx.info_name), *self.words(ctx)])
         pour(command.output())
         return ctx.exit(command.exit_code or 0)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from apiserver.kubelet import End
 from apiserver.kubelet_logs import KubeletLogs
 from apiserver.plugin import Background, Plugin
 from apiserver.world import World
+from boresight.framed import Frames
 from boresight_operator.api import JOBS, PODS
 
 OURS = "app.kubernetes.io/managed-by=kubectl-boresight"
@@ -39,26 +43,41 @@ def no_helper(world: World) -> None:
     until(lambda: not world.client.list(PODS, world.namespace, labels=OURS), "the pod is removed")
 
 
-def play(world: World, logs: KubeletLogs, text: str, code: int = 0) -> Object:
+def framed(pod: Object, text: str, code: int | None = 0) -> str:
+    """As the command in the pod prints it; without a code, so far."""
+    log = io.BytesIO()
+    frames = Frames(log, pod["spec"]["containers"][0]["command"][2])
+    frames.write(text.encode())
+    if code is not None:
+        frames.end(code)
+    return log.getvalue().decode()
+
+
+def play(world: World, logs: KubeletLogs, text: str, code: int = 0, *, stderr: str = "") -> Object:
     """Run the pod and let it print ``text``."""
     pod = world.kubelet.run(helper(world))
-    logs.write(pod, text)
-    logs.end(pod)
-    world.kubelet.end(pod, End(code))
+    write_and_end(world, logs, pod, stderr + framed(pod, text, code), code)
     return pod
+
+
+def write_and_end(world: World, logs: KubeletLogs, pod: Object, log: str, code: int = 0, reason: str = "") -> None:
+    """Leave this log, and end."""
+    logs.write(pod, log)
+    logs.end(pod)
+    world.kubelet.end(pod, End(code, reason=reason))
 
 
 def test_artifacts_are_listed_by_a_pod_with_the_runs_own_access(
     world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object
 ) -> None:
     with plugin.start("artifacts", "ls", "--in-cluster", "-o", "json") as listing:
-        pod = play(world, kubelet_logs, "[]\n")
+        pod = play(world, kubelet_logs, "[]\n", stderr="the bucket is slow\n\x1b[31mred\n")
         said = listing.end()
-    assert (said.code, said.out) == (0, "[]\n")
+    assert (said.code, said.out, said.err) == (0, "[]\n", "the bucket is slow\n\ufffd[31mred\n")
     no_helper(world)
     (container,) = pod["spec"]["containers"]
-    command = ["boresight", "artifacts", "ls", "--output", "json", "--store", "s3://alignment/test"]
-    assert container["command"] == command
+    command = ["artifacts", "ls", "--output", "json", "--store", "s3://alignment/test"]
+    assert container["command"][3:] == command
     assert container["image"] == "boresight-trainer:test"
     secrets = {v["name"]: v["valueFrom"]["secretKeyRef"]["name"] for v in container["env"] if "valueFrom" in v}
     assert secrets["AWS_SECRET_ACCESS_KEY"] == "boresight-storage"
@@ -72,11 +91,10 @@ def test_its_exit_code_and_last_words_come_through(
     world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object
 ) -> None:
     with plugin.start("artifacts", "verify", "0123456789", "--in-cluster", "--run", "measured") as verifying:
-        pod = play(world, kubelet_logs, "error: 1 artifact of 1 cannot be used\n", 1)
+        pod = play(world, kubelet_logs, "broken\n", 1, stderr="error: 1 artifact of 1 cannot be used\n")
         said = verifying.end()
-    assert said.code == 1
-    assert "1 artifact of 1 cannot be used" in said.out
-    assert pod["spec"]["containers"][0]["command"][2:4] == ["verify", "0123456789"]
+    assert (said.code, said.out, said.err) == (1, "broken\n", "error: 1 artifact of 1 cannot be used\n")
+    assert pod["spec"]["containers"][0]["command"][4:6] == ["verify", "0123456789"]
     no_helper(world)
 
 
@@ -89,7 +107,7 @@ def test_a_report_is_written_there_and_taken_down_here(
     assert said.code == 0, said
     assert (tmp_path / "measured-report/report.html").read_text() == "<!doctype html><html>the page</html>"
     command = pod["spec"]["containers"][0]["command"]
-    assert command[:4] == ["boresight", "report", "--output", "-"]
+    assert command[3:6] == ["report", "--output", "-"]
     given = json.loads(pod["metadata"]["annotations"]["boresight.dev/run-object"])
     assert given["status"]["plan"] == world.now(measured)["status"]["plan"]
     assert "managedFields" not in given["metadata"]
@@ -102,15 +120,53 @@ def test_a_report_that_does_not_arrive_whole_is_not_written(
     world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object, tmp_path: Path
 ) -> None:
     with plugin.start("report", "measured", "--in-cluster", "-o", "page.html") as reporting:
-        play(world, kubelet_logs, "<!doctype html><html>the pa")
+        pod = world.kubelet.run(helper(world))
+        begin, *others = framed(pod, "<!doctype html><html>" + "the page " * 2_000).splitlines(keepends=True)
+        assert len(others) == 3
+        write_and_end(world, kubelet_logs, pod, begin + "".join(others[1:]))
         said = reporting.end()
-    assert said.code == 1
-    assert "the report did not arrive whole" in said
+    assert (said.code, said.out) == (1, "")
+    assert "did not arrive whole: found 8192 bytes where 16384 should have come; the pod ended with exit code 0" in said
     assert not (tmp_path / "page.html").exists()
     with plugin.start("report", "measured", "--in-cluster", "-o", "page.html") as reporting:
-        play(world, kubelet_logs, "error: s3://alignment/test: AccessDenied\n", 75)
+        play(world, kubelet_logs, "", 75, stderr="error: s3://alignment/test: AccessDenied\n")
         said = reporting.end()
-    assert "the pod could not write the report (exit code 75): error: s3://alignment/test: AccessDenied" in said
+    assert said.err.splitlines() == [
+        "error: s3://alignment/test: AccessDenied",
+        "error: the pod could not write the report (exit code 75)",
+    ]
+
+
+def test_a_pod_that_is_killed_is_not_taken_for_one_that_has_printed_all(
+    world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object
+) -> None:
+    with plugin.start("artifacts", "du", "--in-cluster") as sizing:
+        pod = world.kubelet.run(helper(world))
+        write_and_end(world, kubelet_logs, pod, framed(pod, "so far\n", None), 137, "OOMKilled")
+        said = sizing.end()
+    assert (said.code, said.out) == (1, "so far\n")
+    assert "its end is missing, after 7 bytes; the pod ended with exit code 137 (OOMKilled)" in said
+    no_helper(world)
+
+
+def test_a_real_process_in_a_pod_with_a_claim(
+    world: World, plugin: Plugin, kubelet_logs: KubeletLogs, tmp_path: Path
+) -> None:
+    """The pod's own command, both streams in its log; what comes here can be piped on."""
+    claim = {"volumes": [{"name": "s", "persistentVolumeClaim": {"claimName": "s"}}]}
+    mount = {"volumeMounts": [{"name": "s", "mountPath": str(tmp_path)}]}
+    storage = {"uri": (tmp_path / "store").as_uri()}
+    run = world.evaluation("folder", storage=storage, compute={"podTemplate": {**claim, **mount}})
+    world.kubelet.await_pods(run, "prepare")
+    with plugin.start("artifacts", "gc", "-o", "json", "--in-cluster") as collecting:
+        pod = world.kubelet.run(helper(world))
+        program, *words = pod["spec"]["containers"][0]["command"]
+        command = [Path(sys.executable).with_name(program), *words]
+        log = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+        write_and_end(world, kubelet_logs, pod, log.stdout)
+        said = collecting.end()
+    assert (said.code, json.loads(said.out)) == (0, [])
+    assert said.err == "0 entries, 0 B: nothing was removed; --delete removes it\n"
 
 
 def test_kept_logs_are_read_by_a_pod(world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object) -> None:
@@ -122,7 +178,7 @@ def test_kept_logs_are_read_by_a_pod(world: World, plugin: Plugin, kubelet_logs:
         said = reading.end()
     assert (said.code, said.out) == (0, "it counted\n"), said
     command = pod["spec"]["containers"][0]["command"]
-    assert command[:8] == ["boresight", "logs", "--stage", "evaluation", "--attempt", "1", "--rank", "0"]
+    assert command[3:10] == ["logs", "--stage", "evaluation", "--attempt", "1", "--rank", "0"]
 
 
 @pytest.mark.parametrize("stop", ["interrupt", "terminate"])
@@ -131,7 +187,7 @@ def test_the_pod_is_removed_however_the_command_ends(
 ) -> None:
     with plugin.start("artifacts", "du", "--in-cluster") as sizing:
         pod = world.kubelet.run(helper(world))
-        kubelet_logs.write(pod, "so far\n")
+        kubelet_logs.write(pod, framed(pod, "so far\n", None))
         assert sizing.process.stdout is not None
         assert sizing.process.stdout.readline() == "so far\n"
         stop_it(sizing, stop)

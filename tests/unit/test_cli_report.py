@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boresight.cluster.reports import page_in
 from boresight.local.display import LineDisplay
 from boresight.local.run import Finished, run_manifest
 from boresight.main import main
@@ -173,13 +172,6 @@ def test_it_says_what_was_measured(tmp_path: Path) -> None:
     assert "12 items in, 8 pairs out" in text
     assert "kind=json" in text
     assert "Paired difference: +10 points [+2, +18]." in text
-
-
-def test_a_page_is_found_in_the_log_of_a_pod_and_only_whole(tmp_path: Path) -> None:
-    page = page_of(tmp_path, publishing(shares(0.3, 0.4, 0.02, 0.18))).strip()
-    assert page_in(f"store: could not read a file; again in 1.0 s\n{page}") == page
-    assert page_in(page[:-9]) is None
-    assert page_in(page[9:]) is None, "a kubelet drops the beginning of a long log"
 
 
 def test_every_digest_is_on_the_page(tmp_path: Path) -> None:

@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from ..errors import UserError
+from ..framed import FRAMED, CutError, Unframed
 from ..records import RunRecord
-from .api import CONFIG_MAPS, EVENTS, JOBS, PODS, Object
+from ..text import clean
+from .api import CONFIG_MAPS, EVENTS, JOBS, PODS, ApiError, Object
 from .helper_pod import GRACE_SECONDS, OBJECT_FILE, helper_pod, newest_job
 from .kinds import BY_KIND, RUN_UID_LABEL, STAGE_LABEL
 from .logs import pod_log
@@ -24,33 +28,43 @@ if TYPE_CHECKING:
 START_SECONDS = 300.0
 """For a pod to be placed and its image to be there: the run's nodes have it."""
 POLL_SECONDS = 0.5
+END_SECONDS = 10.0
+"""For a pod to have ended whose log has."""
 OBJECT_OPTION = ("--object", OBJECT_FILE)
 
 
 class InCluster:
-    """A command in a pod. Iterating gives what it prints; ``exit_code`` is known afterwards."""
+    """A command of ours in a pod. What it writes to stderr comes to ours; ``exit_code`` is known afterwards."""
 
     def __init__(self, runs: ClusterRuns, run: RunRecord, command: Sequence[str], *, with_object: bool = False) -> None:
-        """``command``: ``--store`` is added. ``with_object``: so is ``--object``, with the run as it is now."""
+        """``command``: words of ``boresight``; ``--store`` is added. ``with_object``: so is ``--object``, with the run
+        as it is now."""
         self._runs, self._run, self._command, self._with_object = runs, run, command, with_object
         self.exit_code: int | None = None
 
     def output(self) -> Iterator[bytes]:
-        """Start the pod, stream its output, remove it, however this ends."""
+        """Start the pod, stream what it prints, remove it, however this ends. Raises :class:`UserError` if that does
+        not come whole."""
         runs, run = self._runs, self._run
         whole = runs.get(BY_KIND[run.kind], run.namespace, run.name)
         job = job_of(runs, run)
         given = OBJECT_OPTION if self._with_object else ()
-        command = [*self._command, *given, "--store", run.store or store_of(runs, job)]
+        unique = uuid.uuid4().hex
+        name, mark = f"{run.name[:40].rstrip('-')}-cli-{unique[:8]}", f"boresight-{unique[8:]}"
+        command = ["boresight", FRAMED, mark, *self._command, *given, "--store", run.store or store_of(runs, job)]
         document = json.dumps(trimmed(whole), separators=(",", ":")) if self._with_object else None
-        name = f"{run.name[:40].rstrip('-')}-cli-{uuid.uuid4().hex[:8]}"
         pod = helper_pod(job, whole, name=name, command=command, document=document)
+        printed = Unframed(mark, lambda line: click.echo(clean(line), err=True))
         with _terminated_as_interrupted():
             try:
                 runs.api.create(PODS, run.namespace, pod)
-                started = self._started(name)
-                yield from pod_log(runs, started, follow=True)
-                self.exit_code = self._ended(name)
+                yield from printed.read(pod_log(runs, self._started(name), follow=True))
+                self.exit_code = printed.exit_code
+            except CutError as error:
+                raise UserError(
+                    f"pod {name}: what it printed did not arrive whole: {error}; the pod {self._end(name)}. A node "
+                    "keeps the newest part of a long log alone, and none of a pod that it lost: try again"
+                ) from error
             finally:
                 runs.api.delete(PODS, run.namespace, name, gracePeriodSeconds=GRACE_SECONDS)
 
@@ -70,16 +84,23 @@ class InCluster:
                 raise UserError(f"pod {name} did not start in {START_SECONDS:g} s: {why or self._event(name)}")
             self._runs.sleep(POLL_SECONDS)
 
-    def _ended(self, name: str) -> int:
-        """Its exit code. The log's end comes a little before the pod's."""
-        end = self._runs.clock() + 30
+    def _end(self, name: str) -> str:
+        """How it ended, in words. A log's end comes a little before its pod's."""
+        over = self._runs.clock() + END_SECONDS
         while True:
-            pod = self._runs.api.get(PODS, self._run.namespace, name)
-            for container in pod.get("status", {}).get("containerStatuses") or ():
+            try:
+                status = self._runs.api.get(PODS, self._run.namespace, name).get("status", {})
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+                return "is gone"
+            for container in status.get("containerStatuses") or ():
                 if (ended := container.get("state", {}).get("terminated")) is not None:
-                    return int(ended["exitCode"])
-            if self._runs.clock() > end:
-                raise UserError(f"pod {name}: its log ended, but it did not")
+                    return f"ended with exit code {ended['exitCode']} ({ended.get('reason', 'no reason given')})"
+            if status.get("reason"):
+                return f"ended: {status['reason']}: {status.get('message', '')}"
+            if self._runs.clock() > over:
+                return "has not ended"
             self._runs.sleep(POLL_SECONDS)
 
     def _event(self, name: str) -> str:

@@ -46,7 +46,7 @@ def log(runs: ClusterRuns, run: RunRecord, wanted: LogWanted) -> Iterator[bytes]
         return
     from .in_cluster import InCluster
 
-    command = ["boresight", "logs", "--stage", stage.name, "--attempt", str(attempt), "--rank", rank]
+    command = ["logs", "--stage", stage.name, "--attempt", str(attempt), "--rank", rank]
     pod_command = InCluster(runs, run, command, with_object=True)
     yield from pod_command.output()
     if pod_command.exit_code:

@@ -11,24 +11,11 @@ from .in_cluster import InCluster
 if TYPE_CHECKING:
     from .source import ClusterRuns
 
-_BEGIN, _END = "<!doctype html>", "</html>"
-
 
 def fetch_page(runs: ClusterRuns, run: RunRecord) -> str:
-    """The page. Raises :class:`UserError` with what the pod said if it is none."""
-    command = InCluster(runs, run, ["boresight", "report", "--output", "-"], with_object=True)
-    text = b"".join(command.output()).decode(errors="replace").strip()
+    """The page. Raises :class:`UserError` if there is none; why is told on stderr then."""
+    command = InCluster(runs, run, ["report", "--output", "-"], with_object=True)
+    page = b"".join(command.output()).decode()
     if command.exit_code:
-        raise UserError(f"the pod could not write the report (exit code {command.exit_code}): {text[-2000:]}")
-    page = page_in(text)
-    if page is None:
-        raise UserError(
-            f"the report did not arrive whole: {len(text)} characters, beginning or end is missing; try again"
-        )
-    return page
-
-
-def page_in(log: str) -> str | None:
-    """The page in what a pod wrote, behind its warnings: a pod's log is stdout and stderr in one. None: not whole."""
-    begin = log.find(_BEGIN)
-    return log[begin:] if begin >= 0 and log.endswith(_END) else None
+        raise UserError(f"the pod could not write the report (exit code {command.exit_code})")
+    return page.removesuffix("\n")
