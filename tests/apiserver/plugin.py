@@ -100,7 +100,7 @@ class Background:
         self.process.send_signal(signal.SIGINT)
 
     def first_news(self) -> str:
-        """The first line on stderr, once it comes."""
+        """The first line on stderr that was not read yet, once it comes."""
         assert self.process.stderr is not None
         return self.process.stderr.readline()
 

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from apiserver.kubelet_logs import KubeletLogs
 from apiserver.plugin import Background, Plugin
 from apiserver.world import World
 from boresight.framed import Frames
-from boresight_operator.api import JOBS, PODS
+from boresight_operator.api import EVENTS, JOBS, PODS
 
 OURS = "app.kubernetes.io/managed-by=kubectl-boresight"
 
@@ -209,6 +210,55 @@ def test_a_pod_that_cannot_start_says_why_and_is_removed(world: World, plugin: P
         said = listing.end()
     assert said.code == 1
     assert 'cannot start: CreateContainerConfigError: secret "boresight-storage" not found' in said
+    no_helper(world)
+
+
+def test_why_a_pod_waits_is_told_at_once(
+    world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object
+) -> None:
+    with plugin.start("artifacts", "ls", "--in-cluster") as listing:
+        pod = helper(world)
+        name = pod["metadata"]["name"]
+        world.kubelet.unschedulable(pod, "0/2 nodes are available: 2 Insufficient cpu")
+        began = time.monotonic()
+        told = f"pod {name} waits: Unschedulable: 0/2 nodes are available: 2 Insufficient cpu\n"
+        assert listing.first_news() == told
+        world.kubelet.bind(pod, "node-1")
+        world.kubelet.status(pod, conditions=[{"type": "PodScheduled", "status": "True"}])
+        world.kubelet.waiting(pod, "ContainerCreating", "")
+        warn(world, pod, "FailedMount", 'MountVolume.SetUp failed for volume "ca": configmap "ca" not found')
+        assert listing.first_news().startswith(
+            f'pod {name} waits: FailedMount: MountVolume.SetUp failed for volume "ca"'
+        )
+        world.kubelet.waiting(pod, "ImagePullBackOff", "Back-off pulling image")
+        assert listing.first_news() == f"pod {name} waits: ImagePullBackOff: Back-off pulling image\n"
+        assert time.monotonic() - began < 10
+        play(world, kubelet_logs, "[]\n")
+        said = listing.end()
+    assert (said.code, said.out) == (0, "[]\n"), "and it was waited for"
+
+
+def warn(world: World, pod: Object, reason: str, message: str) -> None:
+    """An event as a node writes it."""
+    about = {
+        "kind": "Pod",
+        "name": pod["metadata"]["name"],
+        "namespace": world.namespace,
+        "uid": pod["metadata"]["uid"],
+    }
+    event = {"metadata": {"name": f"{pod['metadata']['name']}.1"}, "involvedObject": about, "type": "Warning"}
+    times = dict.fromkeys(("firstTimestamp", "lastTimestamp"), "2026-11-29T10:00:00Z")
+    world.client.create(EVENTS, world.namespace, {**event, **times, "reason": reason, "message": message})
+
+
+def test_a_pod_that_a_node_rejects_says_why_at_once(world: World, plugin: Plugin, measured: Object) -> None:
+    with plugin.start("artifacts", "ls", "--in-cluster") as listing:
+        message = "Pod was rejected: Node didn't have enough resource: cpu, requested: 2000, used: 1500, capacity: 3000"
+        world.kubelet.bind(helper(world), "node-1")
+        world.kubelet.status(helper(world), phase="Failed", reason="OutOfcpu", message=message)
+        said = listing.end(10)
+    assert said.code == 1
+    assert f"was rejected: OutOfcpu: {message}" in said
     no_helper(world)
 
 

@@ -99,10 +99,17 @@ class Api:
         return found
 
     def list(
-        self, resource: Resource, namespace: str | None, *, labels: str = "", seconds: float = ANSWER_SECONDS
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        seconds: float = ANSWER_SECONDS,
     ) -> list[Object]:
         """All of them, page by page; without a namespace those of all namespaces."""
-        query, found = {"limit": "500", **({"labelSelector": labels} if labels else {})}, list[Object]()
+        query, found = {"limit": "500"}, list[Object]()
+        query |= {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}
         while True:
             page = self.call("GET", resource.path(namespace), query=query, seconds=seconds)
             found += page["items"]

@@ -16,18 +16,16 @@ from ..errors import UserError
 from ..framed import FRAMED, CutError, Unframed
 from ..records import RunRecord
 from ..text import clean
-from .api import CONFIG_MAPS, EVENTS, JOBS, PODS, ApiError, Object
+from .api import CONFIG_MAPS, JOBS, PODS, ApiError, Object
 from .helper_pod import GRACE_SECONDS, OBJECT_FILE, helper_pod, newest_job
 from .kinds import BY_KIND, RUN_UID_LABEL, STAGE_LABEL
 from .logs import pod_log
+from .pod_start import POLL_SECONDS, started
 from .record import manifest_of
 
 if TYPE_CHECKING:
     from .source import ClusterRuns
 
-START_SECONDS = 300.0
-"""For a pod to be placed and its image to be there: the run's nodes have it."""
-POLL_SECONDS = 0.5
 END_SECONDS = 10.0
 """For a pod to have ended whose log has."""
 OBJECT_OPTION = ("--object", OBJECT_FILE)
@@ -58,7 +56,7 @@ class InCluster:
         with _terminated_as_interrupted():
             try:
                 runs.api.create(PODS, run.namespace, pod)
-                yield from printed.read(pod_log(runs, self._started(name), follow=True))
+                yield from printed.read(pod_log(runs, started(runs, run.namespace, name), follow=True))
                 self.exit_code = printed.exit_code
             except CutError as error:
                 raise UserError(
@@ -67,22 +65,6 @@ class InCluster:
                 ) from error
             finally:
                 runs.api.delete(PODS, run.namespace, name, gracePeriodSeconds=GRACE_SECONDS)
-
-    def _started(self, name: str) -> Object:
-        """The pod, once its container runs or has ended. Raises :class:`UserError` saying why it does not."""
-        end = self._runs.clock() + START_SECONDS
-        while True:
-            pod = self._runs.api.get(PODS, self._run.namespace, name)
-            if pod.get("status", {}).get("phase") in {"Running", "Succeeded", "Failed"}:
-                return pod
-            why = waiting_reason(pod)
-            if why is not None and why.startswith(
-                ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError")
-            ):
-                raise UserError(f"pod {name} cannot start: {why}")
-            if self._runs.clock() > end:
-                raise UserError(f"pod {name} did not start in {START_SECONDS:g} s: {why or self._event(name)}")
-            self._runs.sleep(POLL_SECONDS)
 
     def _end(self, name: str) -> str:
         """How it ended, in words. A log's end comes a little before its pod's."""
@@ -103,11 +85,6 @@ class InCluster:
                 return "has not ended"
             self._runs.sleep(POLL_SECONDS)
 
-    def _event(self, name: str) -> str:
-        found = self._runs.api.list(EVENTS, self._run.namespace)
-        ours = [e for e in found if e.get("involvedObject", {}).get("name") == name]
-        return f"{ours[-1].get('reason')}: {ours[-1].get('message')}" if ours else "no node has taken it"
-
 
 def job_of(runs: ClusterRuns, run: RunRecord) -> Object:
     """The Job of the run that tells how its pods read the store."""
@@ -118,17 +95,6 @@ def job_of(runs: ClusterRuns, run: RunRecord) -> Object:
             "which image and Secret it is read; `kubectl boresight retry` makes one, or name a run that has one"
         )
     return dict(job)
-
-
-def waiting_reason(pod: Object) -> str | None:
-    """Why a pod does not run, as its node or the scheduler says."""
-    status = pod.get("status", {})
-    for container in status.get("containerStatuses") or ():
-        waiting = container.get("state", {}).get("waiting")
-        if waiting:
-            return f"{waiting.get('reason')}: {waiting.get('message', '')}"
-    unplaced = (c for c in status.get("conditions") or () if c["type"] == "PodScheduled" and c["status"] == "False")
-    return next((f"{c.get('reason')}: {c.get('message', '')}" for c in unplaced), None)
 
 
 def store_of(runs: ClusterRuns, job: Object) -> str:
