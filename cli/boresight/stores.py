@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import click
@@ -15,6 +16,8 @@ STORE = click.Option(
     help="Folder, file:// or s3:// URI of the store (s3: with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for "
     "other stores than AWS, AWS_ENDPOINT_URL_S3). Default: $BORESIGHT_STORE, else the user's data folder.",
 )
+LIVING = click.Option(["--living"], metavar="FILE", hidden=True)
+"""What `kubectl boresight` gives its pod, which may not ask the cluster."""
 RUN = click.Option(
     ["--run"], metavar="RUN", shell_complete=complete_run, help="Whose store. Default: the newest run's."
 )
@@ -23,10 +26,11 @@ RUN = click.Option(
 class StoreCommand(click.Command):
     """A command on a store: gets it as its argument ``store``, opened as the face's options say."""
 
-    def __init__(self, *args: Any, in_cluster: bool = True, **kwargs: Any) -> None:
-        """``in_cluster``: whether what it does can be done by a pod whose output is printed here."""
+    def __init__(self, *args: Any, in_cluster: bool = True, living: bool = False, **kwargs: Any) -> None:
+        """``in_cluster``: whether what it does can be done by a pod whose output is printed here. ``living``: whether
+        it gets the argument ``living``, too, which tells what runs are there."""
         super().__init__(*args, **kwargs)
-        self._in_cluster = in_cluster
+        self._in_cluster, self._living = in_cluster, living
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own, then those of the face, then help."""
@@ -37,10 +41,7 @@ class StoreCommand(click.Command):
         """Open the store, or let a pod do it all."""
         taken = self.taken(ctx)
         if not face_of(ctx).in_cluster:
-            from .artifact import store_at
-
-            ctx.params["store"] = store_at(taken["store"])
-            return super().invoke(ctx)
+            return self._here(ctx, **taken)
         run, in_pod = taken.pop("run"), taken.pop("in_cluster", False)
         from .cluster.source import open_cluster
 
@@ -48,13 +49,30 @@ class StoreCommand(click.Command):
         record = runs.find(run)
         if not in_pod:
             ctx.params["store"] = runs.store(record)
+            ctx.params |= {"living": partial(runs.living, record)} if self._living else {}
             return super().invoke(ctx)
-        from .cluster.in_cluster import InCluster
+        from .cluster.in_cluster import Given, InCluster
         from .output import pour
 
-        command = InCluster(runs, record, ["artifacts", str(ctx.info_name), *self.words(ctx)])
+        given = None
+        if self._living:
+            from .living import LIVING_OPTION, living_document
+
+            given = Given(LIVING_OPTION, living_document(runs.living(record)))
+        command = InCluster(runs, record, ["artifacts", str(ctx.info_name), *self.words(ctx)], given)
         pour(command.output())
         return ctx.exit(command.exit_code or 0)
+
+    def _here(self, ctx: click.Context, store: str | None, living: str | None = None) -> Any:
+        """In a store that is named; ``living``: the file that a pod is given."""
+        from .artifact import store_at
+
+        ctx.params["store"] = found = store_at(store)
+        if self._living:
+            from .living import living_here, read_living
+
+            ctx.params["living"] = partial(read_living, living) if living else partial(living_here, found)
+        return super().invoke(ctx)
 
     def taken(self, ctx: click.Context) -> dict[str, Any]:
         """The values of the options that say where, taken out of the context's."""
@@ -79,7 +97,7 @@ class StoreCommand(click.Command):
     def _where(self, ctx: click.Context) -> tuple[click.Option, ...]:
         face = face_of(ctx)
         if not face.in_cluster:
-            return (STORE,)
+            return (STORE, LIVING) if self._living else (STORE,)
         return (RUN, *((IN_CLUSTER,) if self._in_cluster else ()), *face.options)
 
 

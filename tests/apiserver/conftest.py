@@ -17,9 +17,12 @@ from apiserver.control_plane import ADMIN, ControlPlane
 from apiserver.crds import install_crds
 from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, Kubelet, Store
 from apiserver.kubelet_logs import KubeletLogs
+from apiserver.members import Members
 from apiserver.operator_process import LATER_RELEASE, OperatorProcess
 from apiserver.plugin import Plugin
 from apiserver.world import World
+from kits.chart import Helm
+from kits.programs import HELM, executable
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +75,12 @@ def namespace(namespaces: Callable[[], str]) -> str:
 def token(client: Client) -> str:
     """Of the operator's ServiceAccount."""
     return identity.make(client)
+
+
+@pytest.fixture(scope="session")
+def members(client: Client, token: str, tmp_path_factory: pytest.TempPathFactory) -> Members:
+    """People with the roles of the chart."""
+    return Members(client, Helm(executable(HELM, print), tmp_path_factory.mktemp("helm")))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ CONTROLLER_NAMES = (
     "namespace-controller",
     "serviceaccount-controller",
     "resourcequota-controller",
+    "clusterrole-aggregation-controller",
 )
 """Those whose work Boresight's objects meet. There is no scheduler and no kubelet: tests play them."""
 

@@ -14,6 +14,7 @@ from boresight.main import main
 from boresight_api.artifact import Parent
 from boresight_trainer.store.base import Store
 from boresight_trainer.store.file import FileStore
+from boresight_trainer.store.garbage import Living
 from boresight_trainer.store.open import open_store
 from boresight_trainer.store.references import write_refs
 from builders_store import publish, write_files
@@ -194,7 +195,7 @@ def test_a_run_that_is_on_record_here_keeps_its_artifacts(
 ) -> None:
     if not isinstance(store, FileStore):
         pytest.skip("records of runs lie in folders only")
-    monkeypatch.setattr("boresight.commands.collection._runs_here", lambda _: frozenset({"uid-1"}))
+    monkeypatch.setattr("boresight.living.living_here", lambda _: Living(frozenset({"uid-1"})))
     later(400)
     ask("gc", "--delete")
     assert store.keys() == [MODEL, PAIRS, POLICY]

@@ -11,7 +11,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from boresight.cluster.helper_pod import OBJECT_FILE, helper_pod
+from boresight.cluster.helper_pod import DOCUMENT_FILE, helper_pod
 from builders_objects import UID, cases
 
 FILE = Path(__file__).with_name("golden_helper_pods.yaml")
@@ -41,7 +41,7 @@ def pods() -> dict[str, Any]:
     for name in JOBS:
         reading = ["boresight", "artifacts", "ls", "--store", "s3://alignment/team"]
         found[name] = helper_pod(job(name), RUN, name="first-cli-0a1b2c3d", command=reading, document=None)
-    report = ["boresight", "report", "--output", "-", "--object", OBJECT_FILE, "--store", "s3://alignment/team"]
+    report = ["boresight", "report", "--output", "-", "--object", DOCUMENT_FILE, "--store", "s3://alignment/team"]
     first = job(JOBS[0])
     found["report"] = helper_pod(
         first, RUN, name="first-cli-0a1b2c3d", command=report, document='{"kind":"AlignmentRun"}'

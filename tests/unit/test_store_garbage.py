@@ -9,7 +9,7 @@ import pytest
 from boresight_api.artifact import Parent
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_trainer.store.file import FileStore
-from boresight_trainer.store.garbage import DAY, Waste, take_inventory, waste
+from boresight_trainer.store.garbage import DAY, NOBODY, Living, Waste, take_inventory, waste
 from boresight_trainer.store.references import renew_refs, write_refs, write_tag
 from builders_store import a_store, publish, write_files
 
@@ -46,12 +46,12 @@ class Case:
         path.write_text(json.dumps({**json.loads(path.read_text()), "time": time}))
         os.utime(path, (NOW - days * DAY,) * 2)
 
-    def waste(self, keep_days: float = 30, live: frozenset[str] = frozenset()) -> list[Waste]:
-        return waste(take_inventory(self.store, NOW), keep_days=keep_days, live=live)
+    def waste(self, keep_days: float = 30, living: Living = NOBODY) -> list[Waste]:
+        return waste(take_inventory(self.store, NOW), keep_days=keep_days, living=living)
 
-    def doomed(self, what: str = "artifacts", keep_days: float = 30, live: frozenset[str] = frozenset()) -> str:
+    def doomed(self, what: str = "artifacts", keep_days: float = 30, living: Living = NOBODY) -> str:
         """First letters of the keys."""
-        return "".join(each.name[0] for each in self.waste(keep_days, live) if each.what == what)
+        return "".join(each.name[0] for each in self.waste(keep_days, living) if each.what == what)
 
 
 @pytest.fixture
@@ -97,9 +97,21 @@ def test_a_ref_counts_while_its_run_exists_and_for_keep_days_after_it_was_renewe
     case: Case, days: float, keep_days: float, live: bool, doomed: str
 ) -> None:
     case.ref("uid-1", days, policy=POLICY)
-    assert case.doomed(keep_days=keep_days, live=frozenset({"uid-1"} if live else ())) == doomed
-    gone = [each.name for each in case.waste(keep_days, frozenset({"uid-1"} if live else ())) if each.what == "refs"]
+    assert case.doomed(keep_days=keep_days, living=Living(frozenset({"uid-1"} if live else ()))) == doomed
+    gone = [
+        each.name for each in case.waste(keep_days, Living(frozenset({"uid-1"} if live else ()))) if each.what == "refs"
+    ]
     assert gone == (["c1/team/uid-1.json"] if doomed == "abcd" else [])
+
+
+def test_what_a_living_run_names_is_kept_without_any_ref(case: Case) -> None:
+    assert case.doomed(living=Living(keys=frozenset({PAIRS}))) == "cd"
+
+
+def test_a_ref_of_a_namespace_whose_runs_are_not_known_counts_however_old(case: Case) -> None:
+    case.ref("uid-1", 400, policy=POLICY)
+    assert case.doomed(living=Living(namespaces=frozenset({"other"}))) == "d"
+    assert case.doomed(living=Living(namespaces=frozenset({"team"}))) == "abcd"
 
 
 def test_a_stage_that_begins_renews_its_runs_ref(case: Case) -> None:

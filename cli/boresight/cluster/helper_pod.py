@@ -15,10 +15,10 @@ from .api import Object
 CONTAINER = "boresight"
 DEADLINE_SECONDS = 900
 GRACE_SECONDS = 5
-OBJECT_ANNOTATION = "boresight.dev/run-object"
-OBJECT_FOLDER = "/etc/boresight/run"
-OBJECT_FILE = f"{OBJECT_FOLDER}/run.json"
-"""The run, where the command in the pod reads it."""
+DOCUMENT_ANNOTATION = "boresight.dev/document"
+DOCUMENT_FOLDER = "/etc/boresight/document"
+DOCUMENT_FILE = f"{DOCUMENT_FOLDER}/document.json"
+"""What the command in the pod is given to read, such as the run."""
 LABELS = {"app.kubernetes.io/managed-by": "kubectl-boresight", "app.kubernetes.io/part-of": "boresight"}
 """Not the operator's: it must not take this pod for a stage's."""
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
@@ -44,7 +44,7 @@ _PLACEMENT = (
 def helper_pod(
     job: Mapping[str, Any], run: Mapping[str, Any], *, name: str, command: Sequence[str], document: str | None
 ) -> Object:
-    """The pod that runs ``command`` and reads the store as ``job`` does. ``document``: for :data:`OBJECT_FILE`."""
+    """The pod that runs ``command`` and reads the store as ``job`` does. ``document``: for :data:`DOCUMENT_FILE`."""
     template = job["spec"]["template"]["spec"]
     stage = template["containers"][0]
     dropped = {v["name"] for v in template.get("volumes", ()) if _is_the_stages(v)}
@@ -54,10 +54,10 @@ def helper_pod(
     annotations = {name: text for name, text in (theirs.get("annotations") or {}).items() if not _NOT_THEIRS(name)}
     labels = {name: text for name, text in (theirs.get("labels") or {}).items() if not _NOT_THEIRS(name)}
     if document is not None:
-        annotations[OBJECT_ANNOTATION] = document
-        item = {"path": "run.json", "fieldRef": {"fieldPath": f"metadata.annotations['{OBJECT_ANNOTATION}']"}}
-        volumes.append({"name": "boresight-run", "downwardAPI": {"items": [item]}})
-        mounts.append({"name": "boresight-run", "mountPath": OBJECT_FOLDER, "readOnly": True})
+        annotations[DOCUMENT_ANNOTATION] = document
+        item = {"path": "document.json", "fieldRef": {"fieldPath": f"metadata.annotations['{DOCUMENT_ANNOTATION}']"}}
+        volumes.append({"name": "boresight-document", "downwardAPI": {"items": [item]}})
+        mounts.append({"name": "boresight-document", "mountPath": DOCUMENT_FOLDER, "readOnly": True})
     container = {
         "name": CONTAINER,
         "image": stage["image"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ..framed import FRAMED, CutError, Unframed
 from ..records import RunRecord
 from ..text import clean
 from .api import CONFIG_MAPS, JOBS, PODS, ApiError, Object
-from .helper_pod import GRACE_SECONDS, OBJECT_FILE, helper_pod, newest_job
+from .helper_pod import DOCUMENT_FILE, GRACE_SECONDS, helper_pod, newest_job
 from .kinds import BY_KIND, RUN_UID_LABEL, STAGE_LABEL
 from .logs import pod_log
 from .pod_start import POLL_SECONDS, started
@@ -28,16 +29,25 @@ if TYPE_CHECKING:
 
 END_SECONDS = 10.0
 """For a pod to have ended whose log has."""
-OBJECT_OPTION = ("--object", OBJECT_FILE)
+LARGEST_DOCUMENT = 250_000
+"""In bytes: an object's annotations have 256 KiB in all."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command reads in its pod."""
+
+    option: str
+    """Which names the file."""
+    document: Mapping[str, Any]
 
 
 class InCluster:
     """A command of ours in a pod. What it writes to stderr comes to ours; ``exit_code`` is known afterwards."""
 
-    def __init__(self, runs: ClusterRuns, run: RunRecord, command: Sequence[str], *, with_object: bool = False) -> None:
-        """``command``: words of ``boresight``; ``--store`` is added. ``with_object``: so is ``--object``, with the run
-        as it is now."""
-        self._runs, self._run, self._command, self._with_object = runs, run, command, with_object
+    def __init__(self, runs: ClusterRuns, run: RunRecord, command: Sequence[str], given: Given | None = None) -> None:
+        """``command``: words of ``boresight``; ``--store`` is added, and the option of what is ``given``."""
+        self._runs, self._run, self._command, self._given = runs, run, command, given
         self.exit_code: int | None = None
 
     def output(self) -> Iterator[bytes]:
@@ -46,12 +56,11 @@ class InCluster:
         runs, run = self._runs, self._run
         whole = runs.get(BY_KIND[run.kind], run.namespace, run.name)
         job = job_of(runs, run)
-        given = OBJECT_OPTION if self._with_object else ()
+        option = (self._given.option, DOCUMENT_FILE) if self._given is not None else ()
         unique = uuid.uuid4().hex
         name, mark = f"{run.name[:40].rstrip('-')}-cli-{unique[:8]}", f"boresight-{unique[8:]}"
-        command = ["boresight", FRAMED, mark, *self._command, *given, "--store", run.store or store_of(runs, job)]
-        document = json.dumps(trimmed(whole), separators=(",", ":")) if self._with_object else None
-        pod = helper_pod(job, whole, name=name, command=command, document=document)
+        command = ["boresight", FRAMED, mark, *self._command, *option, "--store", run.store or store_of(runs, job)]
+        pod = helper_pod(job, whole, name=name, command=command, document=self._document())
         printed = Unframed(mark, lambda line: click.echo(clean(line), err=True))
         with _terminated_as_interrupted():
             try:
@@ -65,6 +74,18 @@ class InCluster:
                 ) from error
             finally:
                 runs.api.delete(PODS, run.namespace, name, gracePeriodSeconds=GRACE_SECONDS)
+
+    def _document(self) -> str | None:
+        if self._given is None:
+            return None
+        text = json.dumps(self._given.document, separators=(",", ":"))
+        if len(text.encode()) > LARGEST_DOCUMENT:
+            raise UserError(
+                f"{self._given.option} for the pod: found {len(text.encode())} bytes, expected at most "
+                f"{LARGEST_DOCUMENT}, which is what a pod can be given; run it where the store can be reached, without "
+                "--in-cluster"
+            )
+        return text
 
     def _end(self, name: str) -> str:
         """How it ended, in words. A log's end comes a little before its pod's."""
@@ -106,6 +127,11 @@ def store_of(runs: ClusterRuns, job: Object) -> str:
     data = runs.api.get(CONFIG_MAPS, meta["namespace"], config).get("data", {})
     document = json.loads(next(iter(data.values()), "{}"))
     return str(document["execution"]["storage"])
+
+
+def as_object(runs: ClusterRuns, run: RunRecord) -> Given:
+    """The run as it is now, for ``--object``."""
+    return Given("--object", trimmed(runs.get(BY_KIND[run.kind], run.namespace, run.name)))
 
 
 def trimmed(run: Object) -> dict[str, Any]:

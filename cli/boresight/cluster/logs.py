@@ -44,10 +44,10 @@ def log(runs: ClusterRuns, run: RunRecord, wanted: LogWanted) -> Iterator[bytes]
     if not wanted.in_cluster:
         yield from kept_log(runs.store(run), run, stage.name, attempt, rank)
         return
-    from .in_cluster import InCluster
+    from .in_cluster import InCluster, as_object
 
     command = ["logs", "--stage", stage.name, "--attempt", str(attempt), "--rank", rank]
-    pod_command = InCluster(runs, run, command, with_object=True)
+    pod_command = InCluster(runs, run, command, as_object(runs, run))
     yield from pod_command.output()
     if pod_command.exit_code:
         raise UserError(f"the pod could not read it: exit code {pod_command.exit_code}")

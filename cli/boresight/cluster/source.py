@@ -22,6 +22,7 @@ from .record import record_of
 
 if TYPE_CHECKING:
     from boresight_trainer.store.base import Store
+    from boresight_trainer.store.garbage import Living
 
     from ..manifests import Manifest
 
@@ -205,6 +206,19 @@ class ClusterRuns:
             return storage["uri"], storage.get("endpoint")
         job = job_of(self, run)
         return run.store or store_of(self, job), environment_of(job).get(ENDPOINT_VARIABLES[0])
+
+    def living(self, run: RunRecord) -> Living:
+        """What runs there are, whose artifacts are no garbage: in the cluster, or for who may not list them in all
+        namespaces, in the run's. Raises :class:`ApiError` for who may not list them there either."""
+        from ..living import living_of
+
+        try:
+            return living_of(replace(self, everywhere=True).objects(), None)
+        except ApiError as error:
+            if error.code != 403:
+                raise
+        here = replace(self, api=self.api.in_namespace(run.namespace), everywhere=False)
+        return living_of(here.objects(), frozenset({run.namespace}))
 
     def report_path(self, run: RunRecord) -> Path:
         """See :class:`boresight.source.Runs`; a folder here."""

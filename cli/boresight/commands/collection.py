@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,9 +13,7 @@ from .options import output_option
 
 if TYPE_CHECKING:
     from boresight_trainer.store.base import Store
-    from boresight_trainer.store.garbage import Inventory, Waste
-
-    from ..errors import UserError
+    from boresight_trainer.store.garbage import Inventory, Living, Waste
 
 
 @click.command("du", cls=StoreCommand)
@@ -36,25 +35,34 @@ def du(output: str, store: Store) -> None:
     click.echo(formatted(rows, ["run", "stage", "key", "artifact", "checkpoints"], output))
 
 
-@click.command("gc", cls=StoreCommand)
+@click.command("gc", cls=StoreCommand, living=True)
 @click.option(
     "--keep-days", type=click.IntRange(min=0), default=30, show_default=True, help="How long a ref outlives its run."
 )
 @click.option("--delete", is_flag=True, help="Remove it. Without this nothing is removed, only listed.")
 @output_option("table", "json", "csv")
-def gc(keep_days: int, delete: bool, output: str, store: Store) -> None:
+def gc(keep_days: int, delete: bool, output: str, store: Store, living: Callable[[], Living]) -> None:
     """List, and with --delete remove, what no run and no tag needs.
 
     Kept: what refs of runs and tags name and all that it was made from; what is younger than 7 days; what has no
     manifest or one that cannot be read. The right to list the whole store is needed. A run's ref counts for
-    --keep-days after the run's last stage began, and while the run is in `boresight list` of this store.
+    --keep-days after the run's last stage began, and for as long as the run is there: in `boresight list` of this
+    store; of `kubectl boresight`, in any namespace of the cluster. What such a run names is kept with or without a ref.
     """
     from boresight_trainer.store.garbage import take_inventory, waste
 
     from ..tables import formatted
     from ..text import plural, size
 
-    found = waste(take_inventory(store, time.time()), keep_days=keep_days, live=_runs_here(store))
+    alive = living()
+    if alive.namespaces is not None:
+        where = ", ".join(sorted(alive.namespaces))
+        click.echo(
+            f"found no right to list the runs of other namespaces than {where}: what their refs name is kept, however "
+            "old; who may list runs in all namespaces can remove it",
+            err=True,
+        )
+    found = waste(take_inventory(store, time.time()), keep_days=keep_days, living=alive)
     rows: list[dict[str, Any]] = [
         {
             "what": each.what,
@@ -70,36 +78,20 @@ def gc(keep_days: int, delete: bool, output: str, store: Store) -> None:
     if not delete:
         click.echo(f"{total}: nothing was removed; --delete removes it", err=True)
         return
-    gone = _remove(store, found, keep_days)
+    gone = _remove(store, found, keep_days, living)
     click.echo(f"{plural(len(gone), 'entry', 'entries')}, {size(sum(e.size for e in gone))} removed", err=True)
 
 
-def _remove(store: Store, found: list[Waste], keep_days: int) -> list[Waste]:
-    """Look once more at what is wanted, then remove the rest: what a run has asked for meanwhile stays."""
+def _remove(store: Store, found: list[Waste], keep_days: int, living: Callable[[], Living]) -> list[Waste]:
+    """Look once more at who lives and what is wanted, then remove the rest: what was asked for meanwhile stays."""
     from boresight_trainer.store.garbage import take_inventory, waste
 
-    again = waste(take_inventory(store, time.time()), keep_days=keep_days, live=_runs_here(store))
+    again = waste(take_inventory(store, time.time()), keep_days=keep_days, living=living())
     still = {(each.what, each.name) for each in again}
     gone = [each for each in found if (each.what, each.name) in still]
     for each in gone:
         store.remove(file.name for file in each.files)
     return gone
-
-
-def _runs_here(store: Store) -> frozenset[str]:
-    """UIDs of the runs whose records lie in a store on this machine."""
-    from boresight_trainer.store.file import FileStore
-
-    from ..records import RunRecords
-
-    if not isinstance(store, FileStore):
-        return frozenset()
-    return frozenset(record.uid for _, record in RunRecords(store.root).all(_refuse))
-
-
-def _refuse(error: UserError) -> None:
-    """Which artifacts that run needs is not known, so nothing is removed."""
-    raise error
 
 
 def _by_run(inventory: Inventory) -> list[dict[str, Any]]:

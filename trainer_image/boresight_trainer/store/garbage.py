@@ -1,8 +1,9 @@
 """What a store holds that nobody needs any more. Pure: from a listing and the documents to names, in order of removal.
 
 Needed is what refs of runs (written by ``prepare``, renewed by every stage) and tags name, what is younger than a week,
-and everything that these were made from. A ref counts while its run is known to exist, else for ``keep_days`` after
-it was last renewed. What has no manifest or one that cannot be read is kept: it may be of a newer version.
+what runs that are known to exist name, and everything that these were made from. A ref counts while its run is known to
+exist (or it is not known who does in its namespace), else for ``keep_days`` after it was last renewed. What has no
+manifest or one that cannot be read is kept: it may be of a newer version.
 """
 
 from __future__ import annotations
@@ -45,6 +46,25 @@ class Inventory:
             if len(parts) == 3 and parts[0] in folders:
                 found[parts[1]].append(file)
         return found
+
+
+@dataclass(frozen=True)
+class Living:
+    """Runs that are known to exist."""
+
+    runs: frozenset[str] = frozenset()
+    """UIDs."""
+    keys: frozenset[str] = frozenset()
+    """What they name, whether or not a ref does."""
+    namespaces: frozenset[str] | None = None
+    """Where all runs are known (None: everywhere). Of a ref of another one it is not known that its run is gone."""
+
+    def may_need(self, ref: Ref) -> bool:
+        """Whether the ref counts, whatever its age."""
+        return ref.run in self.runs or (self.namespaces is not None and ref.namespace not in self.namespaces)
+
+
+NOBODY = Living()
 
 
 @dataclass(frozen=True)
@@ -95,15 +115,15 @@ def read_tags(store: Store) -> dict[str, str]:
     }
 
 
-def waste(inventory: Inventory, *, keep_days: float, live: Set[str] = frozenset()) -> list[Waste]:
-    """What may go. ``live``: UIDs of runs that are known to exist."""
-    counting = [ref for ref in inventory.refs if ref.run in live or ref.time > inventory.now - keep_days * DAY]
-    wanted = {key for ref in counting for key in ref.keys} | set(inventory.tags.values())
+def waste(inventory: Inventory, *, keep_days: float, living: Living = NOBODY) -> list[Waste]:
+    """What may go."""
+    counting = [ref for ref in inventory.refs if living.may_need(ref) or ref.time > inventory.now - keep_days * DAY]
+    wanted = {key for ref in counting for key in ref.keys} | living.keys | set(inventory.tags.values())
     needed = reachable(inventory, wanted)
     return [
         *_artifacts(inventory, needed),
         *_checkpoints(inventory, wanted),
-        *_logs(inventory, {ref.run for ref in counting} | live, keep_days),
+        *_logs(inventory, {ref.run for ref in counting} | living.runs, keep_days),
         *_single(inventory, CACHE, keep_days, "not computed anew for"),
         *_single(inventory, STAGING, YOUNG_DAYS, "left behind for"),
         *_refs(inventory, {ref.name for ref in counting}, keep_days),

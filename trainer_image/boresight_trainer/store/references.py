@@ -68,6 +68,11 @@ class Ref:
     time: float
     """When it was written or renewed last, in seconds since the epoch, by its writer's clock."""
 
+    @property
+    def namespace(self) -> str:
+        """Of the run."""
+        return self.name.split("/")[2]
+
 
 def refs_name(cluster: str, namespace: str, run: str) -> str:
     """Where the ref of a run lies in a store."""
