@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 
-def write_kubeconfig(path: Path, server: str, user: dict[str, str], **cluster: object) -> None:
+def write_kubeconfig(path: Path, server: str, user: dict[str, Any], **cluster: object) -> None:
     """A kubeconfig with one context."""
     document = {
         "apiVersion": "v1",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from .source import Runs, RunsToRead
 
-COMPLETION_SECONDS = 1.0
-"""How long a shell waits for the names of runs, a kind."""
+COMPLETION_SECONDS = 3.0
+"""How long a shell waits for the names of runs, with all that it takes: a program that gives credentials, lists."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ def _open_cluster(kubeconfig: str | None, context: str | None, namespace: str | 
 def _cluster_names(kubeconfig: str | None, context: str | None, namespace: str | None) -> list[str]:
     from .cluster.source import open_cluster
 
-    runs = open_cluster(kubeconfig=kubeconfig, context=context, namespace=namespace)
-    return runs.names(seconds=COMPLETION_SECONDS)
+    return open_cluster(kubeconfig=kubeconfig, context=context, namespace=namespace).names()
 
 
 LOCAL = Face(
@@ -162,9 +161,11 @@ def complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     """Names of runs for a shell. A cluster that does not answer in time has none."""
     from click.shell_completion import CompletionItem
 
+    from .limit import OutOfTimeError, at_most
+
     face = face_of(ctx)
     where = {str(option.name): ctx.params.get(str(option.name)) for option in face.options}
-    with suppress(UserError, OSError):
+    with suppress(UserError, OSError, OutOfTimeError), at_most(COMPLETION_SECONDS):
         return [CompletionItem(name) for name in face.names(**where) if name.startswith(incomplete)]
     return []
 

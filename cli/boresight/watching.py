@@ -11,6 +11,7 @@ from enum import StrEnum
 import click
 
 from .errors import TIMED_OUT, UserError
+from .limit import OutOfTimeError, at_most
 from .records import RunRecord, State
 from .source import Runs
 from .status_lines import headline, progress_text, status_lines, why
@@ -18,6 +19,8 @@ from .text import clean
 
 OVER = {State.SUCCEEDED, State.FAILED, State.INTERRUPTED, State.HELD}
 """States of a run that it does not leave by itself."""
+LOOK_SECONDS = 1.0
+"""For one look at the run, if less is asked for."""
 PROGRESS_SECONDS = 30.0
 """How often plain lines tell of progress."""
 
@@ -73,29 +76,43 @@ def ends(run: RunRecord) -> bool:
     return not run.unseen and (run.state in OVER or run.stalled is not None)
 
 
-def wait(
-    runs: Runs, run: RunRecord, goal: Goal, timeout: float | None, clock: Callable[[], float] = time.monotonic
-) -> int:
-    """Until ``goal`` is reached (0), cannot be reached any more (1), or ``timeout`` seconds are over (124)."""
-    end = float("inf") if timeout is None else clock() + timeout
+def wait(runs: Runs, name: str | None, goal: Goal, timeout: float | None) -> int:
+    """Until the run has reached ``goal`` (0), or ``timeout`` seconds are over (124), whatever hangs meanwhile.
+
+    Raises :class:`UserError` if the goal cannot be reached any more.
+    """
+    last: list[RunRecord] = []
+    try:
+        with at_most(timeout if timeout is None else max(timeout, LOOK_SECONDS)):
+            for now in _until(runs, runs.find(name), goal):
+                last = [now]
+    except OutOfTimeError:
+        news = "\n".join(map(_told, last)) or "the run could not be read in that time"
+        click.echo(f"not within {timeout:g} s: {goal.text}: {news}", err=True)
+        return TIMED_OUT
+    click.echo(f"{last[0].namespace}/{last[0].name}: {goal.text}")
+    return 0
+
+
+def _until(runs: Runs, run: RunRecord, goal: Goal) -> Iterator[RunRecord]:
+    """The run as it is, until it has reached ``goal``. What it does meanwhile is told on stderr."""
     told = ""
     for now in runs.follow(run):
         if now is None:
             raise UserError(f"run {run.namespace}/{run.name} is gone: it was deleted")
+        yield now
         verdict = goal.verdict(now)
         if verdict is Verdict.REACHED:
-            click.echo(f"{now.namespace}/{now.name}: {goal.text}")
-            return 0
-        news = "\n".join([headline(now), *map(clean, why(now))])
+            return
         if verdict is Verdict.IMPOSSIBLE:
-            raise UserError(f"{goal.text} is out of reach: {news}")
-        if clock() >= end:
-            click.echo(f"not within {timeout:g} s: {goal.text}: {news}", err=True)
-            return TIMED_OUT
-        if news != told:
-            told = news
-            click.echo(news, err=True)
-    raise AssertionError("a source follows a run for ever")
+            raise UserError(f"{goal.text} is out of reach: {_told(now)}")
+        if _told(now) != told:
+            told = _told(now)
+            click.echo(told, err=True)
+
+
+def _told(run: RunRecord) -> str:
+    return "\n".join([headline(run), *map(clean, why(run))])
 
 
 def watch(runs: Runs, run: RunRecord) -> int:

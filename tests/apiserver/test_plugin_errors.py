@@ -82,7 +82,7 @@ def test_a_token_that_is_not_accepted(plane: ControlPlane, plugin: Plugin) -> No
 def test_an_api_server_that_is_not_there(plane: ControlPlane, plugin: Plugin) -> None:
     url = f"https://127.0.0.1:{free_port()}"
     away = replace(plugin, kubeconfig=plane.kubeconfig("away", "token", url=url))
-    for words in (("list",), ("status", "first"), ("wait", "first", "--timeout", "1s")):
+    for words in (("list",), ("status", "first"), ("wait", "first", "--timeout", "9s")):
         assert f"{url} (context test) does not answer: Connection refused" in one_line(away(*words), 75)
 
 

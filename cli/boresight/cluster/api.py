@@ -105,13 +105,12 @@ class Api:
         *,
         labels: str = "",
         fields: str = "",
-        seconds: float = ANSWER_SECONDS,
     ) -> list[Object]:
         """All of them, page by page; without a namespace those of all namespaces."""
         query, found = {"limit": "500"}, list[Object]()
         query |= {name: text for name, text in (("labelSelector", labels), ("fieldSelector", fields)) if text}
         while True:
-            page = self.call("GET", resource.path(namespace), query=query, seconds=seconds)
+            page = self.call("GET", resource.path(namespace), query=query)
             found += page["items"]
             token = page["metadata"].get("continue")
             if not token:
@@ -156,10 +155,9 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
-        seconds: float = ANSWER_SECONDS,
     ) -> Any:
         """The decoded answer. Raises :class:`ApiError`, or :class:`UserError` if there is none."""
-        answer = self._send(method, path, query or {}, body, content_type, seconds, whole=True)
+        answer = self._send(method, path, query or {}, body, content_type, ANSWER_SECONDS, whole=True)
         try:
             return json.loads(answer.data)
         except ValueError as error:
@@ -218,7 +216,7 @@ class Api:
             headers.add(name, value)
         if body is not None:
             headers["content-type"] = content_type
-        # Only what changes nothing is sent twice, and not if somebody is in a hurry.
+        # Only what changes nothing is sent twice, and no log.
         tries = urllib3.Retry(
             total=3, allowed_methods={"GET"}, status_forcelist=_BUSY, backoff_factor=0.2, raise_on_status=False
         )
@@ -230,8 +228,8 @@ class Api:
                 f"{self.access.server}{path}{'?' + urlencode(query) if query else ''}",
                 headers=headers,
                 body=None if body is None else json.dumps(body).encode(),
-                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds or CONNECT_SECONDS), read=seconds),
-                retries=tries if seconds == ANSWER_SECONDS else False,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds),
+                retries=tries if whole else False,
                 redirect=False,
                 preload_content=whole,
             )

@@ -15,7 +15,7 @@ import click
 from ..errors import INVALID_CONFIG, UNREACHABLE, UserError
 from ..records import RunRecord
 from ..source import Known, Listing, LogWanted
-from .api import ANSWER_SECONDS, NAMESPACES, Api, ApiError, Object, Resource
+from .api import NAMESPACES, Api, ApiError, Object, Resource
 from .kinds import BY_KIND, RETRY_ANNOTATION, RUNS, WORDS
 from .kubeconfig import find_access
 from .record import record_of
@@ -87,9 +87,9 @@ class ClusterRuns:
                 yield last
             self.sleep(FOLLOW_SECONDS)
 
-    def names(self, *, seconds: float) -> list[str]:
-        """Names of the runs of the namespace, asked for at most so long a kind."""
-        found = [run for kind in RUNS for run in self.api.list(kind, self.namespace, seconds=seconds)]
+    def names(self) -> list[str]:
+        """Names of the runs of the namespace."""
+        found = [run for kind in RUNS for run in self.api.list(kind, self.namespace)]
         return sorted({str(run["metadata"]["name"]) for run in found})
 
     def objects(self) -> list[Object]:
@@ -133,9 +133,9 @@ class ClusterRuns:
             return (WORDS[before.lower()],), self.namespace, rest
         return RUNS, before, rest
 
-    def _listed(self, kind: Resource, namespace: str | None, seconds: float = ANSWER_SECONDS) -> list[Object]:
+    def _listed(self, kind: Resource, namespace: str | None) -> list[Object]:
         try:
-            return self.api.list(kind, namespace, seconds=seconds)
+            return self.api.list(kind, namespace)
         except ApiError as error:
             if error.code == 404:
                 raise self._no_kinds() from error

@@ -58,7 +58,7 @@ def wait_command(ctx: click.Context, runs: Runs, run: str | None, goal: str, tim
             f'found "{timeout}", expected a time such as 90s, 10m or 1h30m', param_hint="--timeout"
         )
     wanted = parse_goal(goal)
-    ctx.exit(wait(runs, runs.find(run), wanted, seconds))
+    ctx.exit(wait(runs, run, wanted, seconds))
 
 
 @click.command(
