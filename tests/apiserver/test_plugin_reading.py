@@ -7,7 +7,7 @@ from pathlib import Path
 
 import boresight
 import pytest
-from apiserver.client import Object
+from apiserver.client import Object, until
 from apiserver.plugin import Plugin
 from apiserver.world import World
 from boresight.cluster.source import ClusterRuns, open_cluster
@@ -90,6 +90,24 @@ def test_the_store_of_the_settings_is_found_in_the_runs_jobs(world: World, plugi
     world.evaluation("nowhere", suspend=True)
     with pytest.raises(UserError, match="has no Job any more"):
         runs._place_of(runs.find("nowhere"))
+
+
+def test_the_store_of_a_run_without_jobs_is_where_its_artifacts_are(
+    world: World, plugin: Plugin, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = world.evaluation("kept", retainPodsSeconds=0)
+    world.play(run, "prepare", "evaluation")
+    world.await_condition(run, "Succeeded", "True")
+    until(lambda: not world.jobs(run), "its Jobs are gone")
+    runs = open_cluster(kubeconfig=str(plugin.kubeconfig), namespace=world.namespace)
+    assert runs._place_of(runs.find("kept")) == ("s3://alignment/test", None)
+    assert "taken for AWS: set AWS_ENDPOINT_URL_S3 if it is not" in capsys.readouterr().err
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://minio.example")
+    assert runs._place_of(runs.find("kept")) == ("s3://alignment/test", None)
+    assert capsys.readouterr().err == ""
+    assert "s3://alignment/test cannot be read from here: store: found no AWS_ACCESS_KEY_ID" in plugin(
+        "artifacts", "ls"
+    )
 
 
 def test_a_store_that_lies_in_pods_is_said_to(world: World, plugin: Plugin) -> None:

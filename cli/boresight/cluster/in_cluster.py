@@ -108,14 +108,20 @@ class InCluster:
 
 
 def job_of(runs: ClusterRuns, run: RunRecord) -> Object:
-    """The Job of the run that tells how its pods read the store."""
-    job = newest_job(runs.api.list(JOBS, run.namespace, labels=f"{RUN_UID_LABEL}={run.uid}"), STAGE_LABEL)
+    """The Job of the run that tells how its pods read the store. Raises :class:`UserError` if there is none."""
+    job = find_job(runs, run)
     if job is None:
         raise UserError(
             f"run {run.namespace}/{run.name} has no Job any more (or not yet), which says where its store is and with "
             "which image and Secret it is read; `kubectl boresight retry` makes one, or name a run that has one"
         )
-    return dict(job)
+    return job
+
+
+def find_job(runs: ClusterRuns, run: RunRecord) -> Object | None:
+    """The same, if there is one."""
+    job = newest_job(runs.api.list(JOBS, run.namespace, labels=f"{RUN_UID_LABEL}={run.uid}"), STAGE_LABEL)
+    return None if job is None else dict(job)
 
 
 def store_of(runs: ClusterRuns, job: Object) -> str:

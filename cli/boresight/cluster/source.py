@@ -195,16 +195,27 @@ class ClusterRuns:
             ) from failure
 
     def _place_of(self, run: RunRecord) -> tuple[str, str | None]:
-        """URI and endpoint of its store: the run's own word, or what the operator's settings have put into its Jobs."""
+        """URI and endpoint of its store: the run's own word, or what the operator's settings have put into its Jobs.
+
+        Where its artifacts lie is in its status, too; without a Job nobody says by which endpoint.
+        """
         from boresight_trainer.store.buckets import ENDPOINT_VARIABLES
 
         from .helper_pod import environment_of
-        from .in_cluster import job_of, store_of
+        from .in_cluster import find_job, job_of, store_of
 
         storage = run.manifest["spec"].get("storage")
         if storage:
             return storage["uri"], storage.get("endpoint")
-        job = job_of(self, run)
+        job = find_job(self, run) if run.store else job_of(self, run)
+        if job is None:
+            if run.store.startswith("s3:") and not any(os.environ.get(name) for name in ENDPOINT_VARIABLES):
+                click.echo(
+                    f"run {run.namespace}/{run.name} has no Job any more, which says by which endpoint {run.store} is "
+                    f"reached; taken for AWS: set {ENDPOINT_VARIABLES[0]} if it is not",
+                    err=True,
+                )
+            return run.store, None
         return run.store or store_of(self, job), environment_of(job).get(ENDPOINT_VARIABLES[0])
 
     def living(self, run: RunRecord) -> Living:
