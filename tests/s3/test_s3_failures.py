@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import shutil
@@ -254,15 +255,30 @@ def test_a_proxy_of_the_environment_is_used_except_where_it_says_not(
     def to_path(request: Request) -> None:
         request.path = "/" + request.path.split("/", 3)[3]
 
+    far = {**minio.environment(), "AWS_ENDPOINT_URL_S3": "http://store.example:9000"}
     with Proxy(minio, before=to_path) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url)
-        monkeypatch.setenv("no_proxy", "localhost")
-        opened(minio.environment(), f"s3://{bucket}", tmp_path).probe()
-        assert proxy.seen
+        monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//ann:p%40ss@"))
+        monkeypatch.setenv("no_proxy", "localhost,10.0.0.0/8")
+        opened(far, f"s3://{bucket}", tmp_path).probe()
+        account = f"Basic {base64.b64encode(b'ann:p@ss').decode()}"
+        assert {request.headers["proxy-authorization"] for request in proxy.seen} == {account}
         proxy.seen.clear()
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
         opened(minio.environment(), f"s3://{bucket}", tmp_path).probe()
-        assert not proxy.seen
+        assert not proxy.seen, "this machine is never far"
+    with pytest.raises(StageFailure, match=r"proxy socks5://p:1080: expected an http:// or https:// proxy") as caught:
+        monkeypatch.setenv("http_proxy", "socks5://ann:secret@p:1080")
+        opened(far, f"s3://{bucket}", tmp_path)
+    assert caught.value.failure is FailureClass.INVALID_CONFIG
+
+
+@pytest.mark.parametrize(("no_proxy", "through"), [("10.0.0.0/8", False), ("store.example,192.168.0.0/16", True)])
+def test_a_network_may_be_named_that_no_proxy_is_for(
+    no_proxy: str, through: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "proxy.example:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    pool = make_client("https://10.96.0.1:9000", None, {})._http
+    assert (pool.proxy is not None) is through
 
 
 def test_aws_is_addressed_by_host_and_anything_else_by_path() -> None:

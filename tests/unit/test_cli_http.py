@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from boresight.cluster.api import NAMESPACES, PODS, Api, ApiError
 from boresight.cluster.kubeconfig import Access, User
-from boresight.cluster.proxies import make_pool
 from boresight.errors import UserError
+from boresight_trainer.store.proxies import make_pool
 from builders_http import a_server
 
 
@@ -106,7 +106,7 @@ def test_proxies_of_the_environment_are_meant_as_kubectl_means_them(
 ) -> None:
     monkeypatch.setenv("https_proxy", "proxy.example:3128")
     monkeypatch.setenv("no_proxy", no_proxy)
-    pool = make_pool(Access("here", server, "team", User("me")))
+    pool = make_pool(server)
     assert (pool.proxy.url if pool.proxy else None) == ("http://proxy.example:3128" if through else None)
 
 

@@ -38,6 +38,6 @@ def test_what_is_no_certificate_is_named(content: bytes | None, tmp_path: Path) 
     bundle = tmp_path / "ca.crt"
     if content is not None:
         bundle.write_bytes(content)
-    with pytest.raises(StageFailure, match=rf"compute.caBundle: found no certificates in {bundle}") as caught:
+    with pytest.raises(StageFailure, match=rf"BORESIGHT_CA_BUNDLE: found no certificates in {bundle}") as caught:
         trust_own_authorities({BUNDLE_VARIABLE: str(bundle)})
     assert caught.value.failure is FailureClass.INVALID_CONFIG

@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
+from boresight_trainer.store.proxies import ProxyError, make_pool
 
 from ..errors import UNREACHABLE, UserError
 from .credentials import Credentials
 from .kubeconfig import Access
-from .proxies import make_pool
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON data."""
@@ -245,7 +245,10 @@ class Api:
                 options["assert_hostname"] = False
             if access.server_name:
                 options |= {"server_hostname": access.server_name, "assert_hostname": access.server_name}
-        return make_pool(access, **options)
+        try:
+            return make_pool(access.server, proxy=access.proxy, **options)
+        except ProxyError as error:
+            raise UserError(f"context {access.context}: {error}") from error
 
     # -- refusals ----------------------------------------------------------------------------------------------------
 

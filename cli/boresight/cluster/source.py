@@ -176,9 +176,11 @@ class ClusterRuns:
     # -- the store ---------------------------------------------------------------------------------------------------
 
     def store(self, run: RunRecord) -> Store:
-        """See :class:`boresight.source.Runs`; with the ``AWS_*`` variables of this machine."""
+        """See :class:`boresight.source.Runs`; with the ``AWS_*`` variables of this machine,
+        and the authorities of ``BORESIGHT_CA_BUNDLE``."""
         from boresight_api.outcome import StageFailure
         from boresight_trainer.store.open import open_store
+        from boresight_trainer.store.trust import trust_own_authorities
 
         uri, endpoint = self._place_of(run)
         if uri.startswith("file:"):
@@ -187,6 +189,7 @@ class ClusterRuns:
                 "artifacts, report and logs) looks into it there"
             )
         try:
+            trust_own_authorities()
             return open_store(uri, environment=with_endpoint(os.environ, endpoint), patience=STORE_SECONDS)
         except StageFailure as failure:
             raise UserError(

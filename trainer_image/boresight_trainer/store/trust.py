@@ -34,7 +34,8 @@ def trust_own_authorities(environment: MutableMapping[str, str] = os.environ) ->
     except OSError as error:  # ssl's errors are OSErrors
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
-            f"compute.caBundle: found no certificates in {bundle} ({error}), expected PEM: correct the ConfigMap's key",
+            f"{BUNDLE_VARIABLE}: found no certificates in {bundle} ({error}), expected PEM: correct the file; in a "
+            "cluster, the key of the ConfigMap that compute.caBundle names",
         ) from error
     system = Path(environment.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or certifi.where())
     with tempfile.NamedTemporaryFile("wb", prefix="boresight-ca-", suffix=".pem", delete=False) as file:

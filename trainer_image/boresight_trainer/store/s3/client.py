@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import certifi
 import urllib3
@@ -22,6 +21,8 @@ from minio import Minio
 from minio.credentials import Credentials, Provider
 from minio.helpers import sha256_hash
 from minio.time import to_amz_date, utcnow
+
+from ..proxies import ProxyError, make_pool
 
 AWS = "https://s3.amazonaws.com"
 CONNECT_SECONDS, READ_SECONDS = 10, 60
@@ -119,21 +120,23 @@ def make_client(endpoint: str | None, credentials: Provider | None, environment:
         credentials=credentials,
         secure=url.scheme == "https",
         region=region or ("us-east-1" if endpoint else None),  # without one AWS is asked where the bucket is
-        http_client=_pool(url.scheme, url.hostname or "", environment),
+        http_client=_pool(endpoint or AWS, environment),
     )
 
 
-def _pool(scheme: str, host: str, environment: Mapping[str, str]) -> urllib3.PoolManager:
+def _pool(endpoint: str, environment: Mapping[str, str]) -> urllib3.PoolManager:
     settings: dict[str, Any] = {
         "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
         "retries": False,  # ours know what may be repeated, and until when
         "maxsize": 16,
         "ssl_context": _trust(environment),
     }
-    proxy = getproxies().get(scheme)
-    if proxy and not proxy_bypass(host):
-        return urllib3.ProxyManager(proxy, **settings)
-    return urllib3.PoolManager(**settings)
+    try:
+        return make_pool(endpoint, **settings)
+    except ProxyError as error:
+        raise StageFailure(
+            FailureClass.INVALID_CONFIG, f"{error}: correct compute.proxy, or the variable HTTPS_PROXY (or HTTP_PROXY)"
+        ) from error
 
 
 def _trust(environment: Mapping[str, str]) -> ssl.SSLContext:

@@ -1,4 +1,8 @@
-"""Through which proxy the API server is reached. Go, and with it kubectl, decides a little otherwise than Python."""
+"""Through which proxy a server is reached: a store, or (for `kubectl boresight`) an API server.
+
+As Go decides it, and with it kubectl and most of what runs in clusters, which is a little otherwise than Python: this
+machine is never reached through a proxy, ``NO_PROXY`` may name networks, and a proxy's URL may hold an account.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,26 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
-from ..errors import UserError
-from .kubeconfig import Access
+
+class ProxyError(ValueError):
+    """There is no such kind of proxy. The message says which kinds there are, and nothing of its account."""
 
 
-def make_pool(access: Access, **options: Any) -> urllib3.PoolManager:
-    """Connections to the API server, with these options for urllib3. Raises :class:`UserError` for another proxy."""
-    proxy = access.proxy or _of_environment(access.server)
-    if proxy is None:
+def make_pool(server: str, *, proxy: str | None = None, **options: Any) -> urllib3.PoolManager:
+    """Connections to the URL ``server``, with these options for urllib3: through ``proxy``, else as the environment
+    says (``HTTPS_PROXY`` or ``HTTP_PROXY``, and ``NO_PROXY``). Raises :class:`ProxyError`."""
+    chosen = proxy or _of_environment(server)
+    if chosen is None:
         return urllib3.PoolManager(**options)
-    if not proxy.startswith(("http://", "https://")):
-        shown = re.sub("//.*@", "//", proxy)
-        raise UserError(f"context {access.context}: proxy {shown}: expected an http:// or https:// proxy")
-    account = urlsplit(proxy).netloc.rpartition("@")[0]
+    if not chosen.startswith(("http://", "https://")):
+        shown = re.sub("//.*@", "//", chosen)
+        raise ProxyError(f"proxy {shown}: expected an http:// or https:// proxy")
+    account = urlsplit(chosen).netloc.rpartition("@")[0]
     headers = urllib3.make_headers(proxy_basic_auth=unquote(account)) if account else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+    return urllib3.ProxyManager(chosen, proxy_headers=headers, **options)
 
 
 def _of_environment(server: str) -> str | None:
-    """``HTTPS_PROXY`` or ``HTTP_PROXY``, but not for this machine, nor for what ``NO_PROXY`` names."""
     url = urlsplit(server)
     host, proxies = url.hostname or "", getproxies()
     proxy = proxies.get(url.scheme)
