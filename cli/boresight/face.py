@@ -54,10 +54,10 @@ def _local_names(store: str | None, namespace: str | None) -> list[str]:
     return sorted(run.name for run in LocalRuns(store, namespace).all().runs)
 
 
-def _open_cluster(kubeconfig: str | None, context: str | None, namespace: str | None, everywhere: bool = False) -> Runs:
+def _open_cluster(**flags: Any) -> Runs:
     from .cluster.source import open_cluster
 
-    return open_cluster(kubeconfig=kubeconfig, context=context, namespace=namespace, everywhere=everywhere)
+    return open_cluster(**flags)
 
 
 def _cluster_names(kubeconfig: str | None, context: str | None, namespace: str | None) -> list[str]:
@@ -128,19 +128,17 @@ class RunsCommand(click.Command):
         *args: Any,
         local_options: Sequence[click.Option] = (),
         cluster_options: Sequence[click.Option] = (),
-        only_in_cluster: Sequence[click.Option] = (),
         **kwargs: Any,
     ) -> None:
-        """``local_options``, ``cluster_options``: further ones that say where, of one face. ``only_in_cluster``:
-        options of the command's own that this face alone has."""
+        """``local_options``, ``cluster_options``: further ones that say where runs are and how they are opened, of
+        one face."""
         super().__init__(*args, **kwargs)
         self._local_options, self._cluster_options = tuple(local_options), tuple(cluster_options)
-        self._only_in_cluster = tuple(only_in_cluster)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own, then those of the face, then help."""
         *own, last = super().get_params(ctx)
-        return [*own, *(self._only_in_cluster if face_of(ctx).in_cluster else ()), *self._where(ctx), last]
+        return [*own, *self._where(ctx), last]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Open the runs, then do it."""

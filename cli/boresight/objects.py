@@ -19,6 +19,8 @@ from .source import LogWanted, chosen_attempt, chosen_stage, rank_at_fault
 if TYPE_CHECKING:
     from boresight_trainer.store.base import Store
 
+    from .report.write import Report
+
 
 @dataclass(frozen=True)
 class ObjectRuns:
@@ -44,6 +46,12 @@ class ObjectRuns:
         from .artifact import store_at
 
         return store_at(self.option or run.store or None)
+
+    def report(self, run: RunRecord) -> Report:
+        """See :class:`boresight.source.RunsToRead`."""
+        from .report.write import make_report
+
+        return make_report(run, self.store(run))
 
     def report_path(self, run: RunRecord) -> Path:
         """See :class:`boresight.source.RunsToRead`."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from boresight_trainer.store.base import Store
 
     from .manifests import Manifest
+    from .report.write import Report
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,6 @@ class LogWanted:
     follow: bool = False
     previous: bool = False
     """Of the attempt before."""
-    in_cluster: bool = False
-    """What was kept in the store is read by a pod."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,9 @@ class RunsToRead(Protocol):
 
     def store(self, run: RunRecord) -> Store:
         """Where its artifacts lie."""
+
+    def report(self, run: RunRecord) -> Report:
+        """All about it."""
 
     def report_path(self, run: RunRecord) -> Path:
         """Where its report is written if nobody says."""

@@ -14,7 +14,7 @@ from boresight.local.run import Finished, run_manifest
 from boresight.main import main
 from boresight.report.examples import chosen, final_examples, synthesis_examples
 from boresight.report.headline import Refinement, Share, headline, percent, points
-from boresight.report.write import write_report
+from boresight.report.write import Report, make_report
 from boresight.results import parse_results
 from boresight_api.execution import Stage
 from boresight_api.outcome import FailureClass, Outcome, OutcomeStatus
@@ -107,11 +107,12 @@ def a_run(tmp_path: Path, launcher: FakeLauncher) -> Finished:
     )
 
 
+def report_on(finished: Finished) -> Report:
+    return make_report(finished.record, FileStore(finished.folder.store.as_uri()))
+
+
 def page_of(tmp_path: Path, launcher: FakeLauncher) -> str:
-    finished = a_run(tmp_path, launcher)
-    return write_report(
-        finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
-    ).path.read_text()
+    return report_on(a_run(tmp_path, launcher)).page
 
 
 class Outline(HTMLParser):
@@ -176,9 +177,7 @@ def test_it_says_what_was_measured(tmp_path: Path) -> None:
 
 def test_every_digest_is_on_the_page(tmp_path: Path) -> None:
     finished = a_run(tmp_path, publishing())
-    page = write_report(
-        finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
-    ).path.read_text()
+    page = report_on(finished).page
     for stage in finished.record.stages[1:]:
         assert str(stage.key) in page
         assert str(stage.digest) in page
@@ -215,33 +214,21 @@ def test_an_unfit_suite_is_named_at_the_top(tmp_path: Path) -> None:
 def test_a_run_that_failed_half_way_still_has_a_report(tmp_path: Path) -> None:
     launcher = publishing()
     launcher.behaviour["policy"] = fails(FailureClass.DIVERGED, "step 3: nan")
-    finished = a_run(tmp_path, launcher)
-    found = outline(
-        write_report(
-            finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
-        ).path.read_text()
-    )
+    found = outline(page_of(tmp_path, launcher))
     assert "Failed" in found.text
     assert "From feedback to better answers" in found.text
     assert "Before and after" not in found.text
 
 
 def test_a_run_before_its_first_artifact_has_a_report(tmp_path: Path) -> None:
-    finished = a_run(tmp_path, FakeLauncher(prepare_failure=(FailureClass.INVALID_DATA, "no")))
-    assert (
-        "Pipeline"
-        in outline(
-            write_report(
-                finished.record, FileStore(finished.folder.store.as_uri()), finished.folder.report_path
-            ).path.read_text()
-        ).text
-    )
+    page = page_of(tmp_path, FakeLauncher(prepare_failure=(FailureClass.INVALID_DATA, "no")))
+    assert "Pipeline" in outline(page).text
 
 
 def test_results_lie_next_to_the_page_as_json(tmp_path: Path) -> None:
-    finished = a_run(tmp_path, publishing())
     target = tmp_path / "out" / "page.html"
-    write_report(finished.record, FileStore(finished.folder.store.as_uri()), target)
+    report_on(a_run(tmp_path, publishing())).write(target)
+    assert outline(target.read_text()).text
     document = json.loads((tmp_path / "out" / "results.json").read_text())
     assert document["run"]["name"] == "first"
     assert any(row["name"] == "promptShareDifference" for row in document["results"])

@@ -41,7 +41,7 @@ def log(runs: ClusterRuns, run: RunRecord, wanted: LogWanted) -> Iterator[bytes]
             if error.code not in _WITHOUT_A_LOG:
                 raise
             click.echo(f"pod {name}: {error.message}; looking for the log that its process kept", err=True)
-    if not wanted.in_cluster:
+    if not runs.in_cluster:
         yield from kept_log(runs.store(run), run, stage.name, attempt, rank)
         return
     from .in_cluster import InCluster, as_object

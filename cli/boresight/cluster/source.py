@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from boresight_trainer.store.garbage import Living
 
     from ..manifests import Manifest
+    from ..report.write import Report
 
 FOLLOW_SECONDS = 2.0
 PATIENCE_SECONDS = 300.0
@@ -39,8 +40,10 @@ class ClusterRuns:
 
     api: Api
     everywhere: bool = False
-    force: bool = False
+    force_conflicts: bool = False
     """Whether what is applied takes fields from other managers."""
+    in_cluster: bool = False
+    """Whether a pod reads the store for reports and logs."""
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -234,6 +237,13 @@ class ClusterRuns:
         here = replace(self, api=self.api.in_namespace(run.namespace), everywhere=False)
         return living_of(here.objects(), frozenset({run.namespace}))
 
+    def report(self, run: RunRecord) -> Report:
+        """See :class:`boresight.source.Runs`; the page alone, if a pod makes it."""
+        from ..report.write import Report, make_report
+        from .reports import fetch_page
+
+        return Report(fetch_page(self, run)) if self.in_cluster else make_report(run, self.store(run))
+
     def report_path(self, run: RunRecord) -> Path:
         """See :class:`boresight.source.Runs`; a folder here."""
         return Path(f"{run.name}-report") / "report.html"
@@ -254,7 +264,7 @@ class ClusterRuns:
         resource, namespace = BY_KIND[manifest.run.kind], self._namespace_of(manifest)
         try:
             applied = self.api.apply(
-                resource, namespace, manifest.name, _as_applied(manifest, namespace), force=self.force
+                resource, namespace, manifest.name, _as_applied(manifest, namespace), force=self.force_conflicts
             )
         except ApiError as error:
             raise self._not_applied(error, manifest, namespace) from error
@@ -336,10 +346,17 @@ class ClusterRuns:
 
 
 def open_cluster(
-    *, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None, everywhere: bool = False
+    *,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    namespace: str | None = None,
+    everywhere: bool = False,
+    force_conflicts: bool = False,
+    in_cluster: bool = False,
 ) -> ClusterRuns:
-    """The runs that these flags of kubectl mean."""
-    return ClusterRuns(Api(find_access(kubeconfig, context, namespace), asked_namespace=namespace), everywhere)
+    """The runs that these flags of kubectl mean; the others are fields of :class:`ClusterRuns`."""
+    api = Api(find_access(kubeconfig, context, namespace), asked_namespace=namespace)
+    return ClusterRuns(api, everywhere, force_conflicts, in_cluster)
 
 
 def with_endpoint(environment: Mapping[str, str], endpoint: str | None) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,23 +30,18 @@ Examples:
   boresight run examples/quickstart.yaml
   boresight run run.yaml --store /big/disk/store
   kubectl boresight run run.yaml -n team-vision""",
-    only_in_cluster=[
+    cluster_options=[
         click.Option(["--force-conflicts"], is_flag=True, help="Take over fields that another tool has set."),
     ],
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_context
-def run_command(ctx: click.Context, runs: Runs, file: Path, force_conflicts: bool = False) -> None:
+def run_command(ctx: click.Context, runs: Runs, file: Path) -> None:
     """Run the AlignmentRun, FeedbackSynthesis or EvalRun in FILE: `boresight run` stage by stage as processes on this
     machine, `kubectl boresight run` in the cluster.
 
     Stages whose artifacts are in the store are not done again.
     """
-    if force_conflicts:
-        from ..cluster.source import ClusterRuns
-
-        assert isinstance(runs, ClusterRuns)
-        runs = replace(runs, force=True)
     ctx.exit(runs.start(file))
 
 

@@ -71,7 +71,7 @@ Examples:
   boresight logs first --stage policy --follow
   boresight logs first --stage policy --attempt 2 --rank 1""",
     local_options=[OBJECT],
-    only_in_cluster=[IN_CLUSTER],
+    cluster_options=[IN_CLUSTER],
 )
 @run_argument
 @click.option("--stage", metavar="NAME", help="Default: the stage at work, or that failed; else the last one.")
@@ -87,7 +87,6 @@ def logs_command(
     rank: str | None,
     follow: bool,
     previous: bool,
-    in_cluster: bool = False,
 ) -> None:
     """Print the log of a stage of RUN (default: the newest): in a cluster of its pod, or, once the pod is gone, the
     one that was kept in the store."""
@@ -97,5 +96,5 @@ def logs_command(
 
     if attempt is not None and previous:
         raise UserError("--previous: found --attempt, too; give one of them")
-    wanted = LogWanted(stage, attempt, rank, follow, previous, in_cluster)
+    wanted = LogWanted(stage, attempt, rank, follow, previous)
     pour(runs.log(runs.find(run), wanted))

@@ -24,7 +24,7 @@ Examples:
   kubectl boresight report first --in-cluster
   kubectl get arun first -o json | boresight report --object - --store s3://bucket/prefix -o first.html""",
     local_options=[OBJECT],
-    only_in_cluster=[IN_CLUSTER],
+    cluster_options=[IN_CLUSTER],
 )
 @run_argument
 @click.option(
@@ -34,40 +34,25 @@ Examples:
     help="File; - is stdout. Default: beside the record; of a run in a cluster RUN-report/report.html.",
 )
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
-def report_command(
-    runs: RunsToRead, run: str | None, output: Path | None, show: bool, in_cluster: bool = False
-) -> None:
+def report_command(runs: RunsToRead, run: str | None, output: Path | None, show: bool) -> None:
     """Write the report on RUN (default: the newest): pipeline, results with intervals, examples, curves, every digest.
 
     The page needs nothing but itself. results.json is written next to it (not by --in-cluster, nor to stdout).
     """
     from ..errors import UserError
-    from ..report.write import page, write_report
 
     record = runs.find(run)
     to_stdout = output is not None and str(output) == "-"
     if to_stdout and show:
         raise UserError("--open: found --output -, expected a file to open")
-    if to_stdout and not in_cluster:
-        click.echo(page(record, runs.store(record)))
+    report = runs.report(record)
+    if to_stdout:
+        click.echo(report.page)
         return
     path = (output or runs.report_path(record)).absolute()
-    if in_cluster:
-        from ..cluster.reports import fetch_page
-        from ..cluster.source import ClusterRuns
-        from ..files import replace_text
-
-        assert isinstance(runs, ClusterRuns)
-        text = fetch_page(runs, record)
-        if to_stdout:
-            click.echo(text)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, text)
-    else:
-        written = write_report(record, runs.store(record), path)
-        for line in written.summary:
-            click.echo(line)
+    report.write(path)
+    for line in report.summary:
+        click.echo(line)
     click.echo(f"report: {path}")
     if show:
         import webbrowser

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from boresight_trainer.store.base import Store
 
     from ..manifests import Manifest
+    from ..report.write import Report
 
 FOLLOW_SECONDS = 0.5
 _PROCESS = re.compile(r"\(process (\d+)\)$")
@@ -68,6 +69,12 @@ class LocalRuns:
 
         return FileStore(self._folder(run).store.as_uri())
 
+    def report(self, run: RunRecord) -> Report:
+        """See :class:`boresight.source.Runs`."""
+        from ..report.write import make_report
+
+        return make_report(run, self.store(run))
+
     def report_path(self, run: RunRecord) -> Path:
         """See :class:`boresight.source.Runs`; beside the record."""
         return self._folder(run).report_path
@@ -103,12 +110,13 @@ class LocalRuns:
             make_launcher=lambda folder: ProcessLauncher(folder / "server.log"),
         )
         if finished.exit_code == 0:
-            from ..report.write import write_report
+            from ..report.write import make_report
 
-            written = write_report(finished.record, store, finished.folder.report_path)
-            for line in written.summary:
+            report = make_report(finished.record, store)
+            report.write(finished.folder.report_path)
+            for line in report.summary:
                 click.echo(line)
-            click.echo(f"report: {written.path}")
+            click.echo(f"report: {finished.folder.report_path}")
         return finished.exit_code
 
     def suspend(self, run: RunRecord) -> None:

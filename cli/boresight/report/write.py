@@ -1,4 +1,4 @@
-"""Writing the report and ``results.json`` of a run."""
+"""Making and writing the report and ``results.json`` of a run."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from .page import render
 
 
 @dataclass(frozen=True)
-class Written:
-    """Where the report lies, and the numbers that matter as lines for a terminal."""
+class Report:
+    """On a run."""
 
-    path: Path
-    summary: tuple[str, ...]
+    page: str
+    results: str | None = None
+    """Content of ``results.json``; None where the page alone is to be had."""
+    summary: tuple[str, ...] = ()
+    """The numbers that matter, as lines for a terminal."""
+
+    def write(self, path: Path) -> None:
+        """The page to ``path``, and ``results.json`` next to it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, self.page)
+        if self.results is not None:
+            replace_text(path.parent / RESULTS_FILE, self.results)
 
 
-def write_report(record: RunRecord, store: Store, path: Path) -> Written:
-    """Write the page to ``path``, and ``results.json`` next to it."""
+def make_report(record: RunRecord, store: Store) -> Report:
+    """From the record and its artifacts."""
     report, top, results = collect(record, store)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(path, render(report))
     document = {
         "run": to_document(record),
         "results": rows_of(results) if results is not None else [],
         "comparisonDigests": dict(results.comparison) if results is not None else {},
         "unfit": {suite: list(reasons) for suite, reasons in results.unfit.items()} if results is not None else {},
     }
-    replace_text(path.parent / RESULTS_FILE, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    return Written(path, top.lines)
-
-
-def page(record: RunRecord, store: Store) -> str:
-    """The page alone."""
-    return render(collect(record, store)[0])
+    return Report(render(report), json.dumps(document, indent=1, ensure_ascii=False) + "\n", top.lines)
