@@ -44,7 +44,8 @@ def play(world: World, logs: KubeletLogs, text: str, code: int = 0, *, stderr: s
 
 
 def write_and_end(world: World, logs: KubeletLogs, pod: Object, log: str, code: int = 0, reason: str = "") -> None:
-    """Leave this log, and end."""
+    """Leave this log, and end. Its status comes first: with the end of what it prints the command removes it."""
+    logs.write(pod, "")
+    world.kubelet.end(pod, End(code, reason=reason))
     logs.write(pod, log)
     logs.end(pod)
-    world.kubelet.end(pod, End(code, reason=reason))

@@ -68,7 +68,7 @@ def test_who_may_not_look_is_told_what_to_ask_for(plane: ControlPlane, world: Wo
     nobody = replace(plugin, kubeconfig=plane.kubeconfig("nobody", token))
     line = one_line(nobody("list"), 1)
     assert 'User "system:serviceaccount:boresight-system:nobody" cannot list resource "alignmentruns"' in line
-    assert "ask for the role view (to look) or edit (to change something)" in line
+    assert "ask for the role view (to look) in that namespace" in line
     assert token not in line
 
 

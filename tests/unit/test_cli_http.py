@@ -68,7 +68,7 @@ def test_a_role_is_advised_where_a_right_is_missing_and_nowhere_else(message: st
     with a_server(lambda _: (403, refusal)) as (url, _), pytest.raises(ApiError) as caught:
         an_api(url).create(PODS, "team", {})
     assert caught.value.message.startswith(message)
-    assert ("ask for the role view" in caught.value.message) is advised
+    assert ("ask for the role edit (to change something)" in caught.value.message) is advised
 
 
 def test_a_redirect_is_not_followed_with_our_token() -> None:

@@ -264,9 +264,8 @@ class Api:
                 f"the API server does not accept our credentials ({who}): they are wrong or have expired; log in anew"
             )
         elif answer.status == 403 and " cannot " in message:  # RBAC's words; quotas and admission refuse by 403, too
-            message = (
-                f"{message} ({who}); ask for the role view (to look) or edit (to change something) in that namespace"
-            )
+            role = "view (to look)" if method == "GET" else "edit (to change something)"
+            message = f"{message} ({who}); ask for the role {role} in that namespace"
         elif answer.status in _BUSY:
             message = f"{method} {path}: the API server is busy ({answer.status}: {message}); try again"
         return ApiError(message, answer.status, reason)

@@ -62,9 +62,8 @@ class InCluster:
         command = ["boresight", FRAMED, mark, *self._command, *option, "--store", run.store or store_of(runs, job)]
         pod = helper_pod(job, whole, name=name, command=command, document=self._document())
         printed = Unframed(mark, lambda line: click.echo(clean(line), err=True))
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), self._there(pod):
             try:
-                runs.api.create(PODS, run.namespace, pod)
                 yield from printed.read(pod_log(runs, started(runs, run.namespace, name), follow=True))
                 self.exit_code = printed.exit_code
             except CutError as error:
@@ -72,8 +71,21 @@ class InCluster:
                     f"pod {name}: what it printed did not arrive whole: {error}; the pod {self._end(name)}. A node "
                     "keeps the newest part of a long log alone, and none of a pod that it lost: try again"
                 ) from error
-            finally:
-                runs.api.delete(PODS, run.namespace, name, gracePeriodSeconds=GRACE_SECONDS)
+
+    @contextmanager
+    def _there(self, pod: Object) -> Iterator[None]:
+        """The pod, removed however this ends; if its making was refused, there is none to remove."""
+        api, namespace, refused = self._runs.api, self._run.namespace, False
+        try:
+            try:
+                api.create(PODS, namespace, pod)
+            except ApiError as error:
+                refused = error.code < 500
+                raise
+            yield
+        finally:
+            if not refused:
+                api.delete(PODS, namespace, pod["metadata"]["name"], gracePeriodSeconds=GRACE_SECONDS)
 
     def _document(self) -> str | None:
         if self._given is None:
