@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from apiserver.client import Object
 from apiserver.kubelet import SIGTERM_BEFORE_A_CHECKPOINT, failure
 from apiserver.plugin import Plugin
 from apiserver.runs import stage_of, states
@@ -134,11 +135,7 @@ def test_plan_counts_device_hours(world: World, plugin: Plugin, tmp_path: Path) 
     world.play(run, "prepare", "feedback-model", "synthesis")
     world.edit(run, suspend=True)
     world.await_condition(run, "Suspended", "True")
-    world.operator.terminate()
-    now = world.now(run)
-    for stage, seconds in (("feedback-model", 7200), ("synthesis", 34560)):
-        stage_of(now, stage)["deviceSeconds"] = seconds
-    world.client.call("PUT", ALIGNMENT_RUNS.path(world.namespace, "first", "status"), now)
+    had_run_for(world, run, {"feedback-model": 7200, "synthesis": 34560})
     edited = an_alignment_run(synthesis={"samplesPerPrompt": 2})
     out = plugin.ok("plan", written(tmp_path, edited))
     assert "again: synthesis: " in out
@@ -146,6 +143,58 @@ def test_plan_counts_device_hours(world: World, plugin: Plugin, tmp_path: Path) 
     assert f"at stake: 9.6 device-hours of {world.namespace}/first" in out
     everything = an_alignment_run(seed=7)
     assert "at stake: 11.6 device-hours" in plugin.ok("plan", written(tmp_path, everything))
+
+
+def test_a_finished_run_is_edited(world: World, plugin: Plugin, tmp_path: Path) -> None:
+    """What `git commit` with another beta does: the plan says what it costs, and no more than that is done again."""
+    run = world.alignment("first", suspend=False)
+    world.play(run, "prepare", "feedback-model", "synthesis", "policy", "evaluation")
+    world.await_condition(run, "Succeeded", "True")
+    assert plugin.ok("wait", "first") == f"{world.namespace}/first: Succeeded\n"
+    had_run_for(world, run, {"feedback-model": 7200, "synthesis": 34560, "policy": 90000, "evaluation": 3600})
+    edited = written(tmp_path, an_alignment_run(suspend=False, policy={"dpo": {"beta": "0.3"}}))
+    out = plugin.ok("plan", edited)
+    assert [line.split(":")[1].strip() for line in out.splitlines() if line.startswith("again: ")] == [
+        "policy",
+        "evaluation",
+    ]
+    assert "again: policy: " in out
+    assert "25.0 device-hours so far" in out
+    assert f"at stake: 26.0 device-hours of {world.namespace}/first" in out
+    before = keys(world, run)
+    with plugin.start("run", edited, "--force-conflicts") as running:
+        assert running.first_news() == f"alignmentrun/first applied in namespace {world.namespace}\n"
+        assert "not within 2 s: Succeeded" in plugin("wait", "first", "--timeout", "2s"), "the old success is none"
+        with plugin.start("wait", "first", "--timeout", "60s") as waiting:
+            world.play(run, "prepare")
+            world.start(run, "policy")
+            assert "Running (policy)" in plugin.ok("status", "first")
+            world.play(run, "policy", "evaluation")
+            said = waiting.end()
+        assert (said.code, said.out) == (0, f"{world.namespace}/first: Succeeded\n"), said
+        assert running.end().code == 0
+    after = keys(world, run)
+    assert {stage for stage in after if after[stage] != before[stage]} == {"policy", "evaluation"}
+    assert len(world.jobs(run, "feedback-model")) <= 1
+    lines = {line.split()[0]: line for line in plugin.ok("status", "first").splitlines()}
+    assert lines["AlignmentRun"].startswith(f"AlignmentRun {world.namespace}/first: Succeeded")
+    assert all("Succeeded" in lines[stage] or "Cached" in lines[stage] for stage in after)
+    assert json.loads(plugin.ok("plan", edited, "-o", "json"))["stake"] == []
+
+
+def had_run_for(world: World, run: Object, device_seconds: dict[str, int]) -> None:
+    """As if its stages had taken so long on devices."""
+    world.operator.terminate()
+    now = world.now(run)
+    for stage, seconds in device_seconds.items():
+        stage_of(now, stage)["deviceSeconds"] = seconds
+    world.client.call("PUT", ALIGNMENT_RUNS.path(world.namespace, run["metadata"]["name"], "status"), now)
+    world.operator.start()
+
+
+def keys(world: World, run: Object) -> dict[str, str]:
+    """Of its stages, without prepare."""
+    return {stage["name"]: stage["key"] for stage in world.now(run)["status"]["stages"] if stage.get("key")}
 
 
 def test_what_another_run_has_made_is_not_done_again(world: World, plugin: Plugin, tmp_path: Path) -> None:
