@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .errors import UserError
 from .face import IN_CLUSTER, complete_run, face_of
 
 STORE = click.Option(
@@ -18,6 +19,8 @@ STORE = click.Option(
 )
 LIVING = click.Option(["--living"], metavar="FILE", hidden=True)
 """What `kubectl boresight` gives its pod, which may not ask the cluster."""
+NOT_IN_CLUSTER = click.Option(["--in-cluster"], is_flag=True, hidden=True)
+"""Of a command that says why not."""
 RUN = click.Option(
     ["--run"], metavar="RUN", shell_complete=complete_run, help="Whose store. Default: the newest run's."
 )
@@ -26,11 +29,11 @@ RUN = click.Option(
 class StoreCommand(click.Command):
     """A command on a store: gets it as its argument ``store``, opened as the face's options say."""
 
-    def __init__(self, *args: Any, in_cluster: bool = True, living: bool = False, **kwargs: Any) -> None:
-        """``in_cluster``: whether what it does can be done by a pod whose output is printed here. ``living``: whether
-        it gets the argument ``living``, too, which tells what runs are there."""
+    def __init__(self, *args: Any, only_from_here: str = "", living: bool = False, **kwargs: Any) -> None:
+        """``only_from_here``: why it cannot be done by a pod whose output is printed here, and what to do instead.
+        ``living``: whether it gets the argument ``living``, too, which tells what runs are there."""
         super().__init__(*args, **kwargs)
-        self._in_cluster, self._living = in_cluster, living
+        self._only_from_here, self._living = only_from_here, living
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Its own, then those of the face, then help."""
@@ -42,7 +45,9 @@ class StoreCommand(click.Command):
         taken = self.taken(ctx)
         if not face_of(ctx).in_cluster:
             return self._here(ctx, **taken)
-        run, in_pod = taken.pop("run"), taken.pop("in_cluster", False)
+        run, in_pod = taken.pop("run"), taken.pop("in_cluster")
+        if in_pod and self._only_from_here:
+            raise UserError(f"--in-cluster: {self._only_from_here}")
         from .cluster.source import open_cluster
 
         runs = open_cluster(**taken)
@@ -98,7 +103,7 @@ class StoreCommand(click.Command):
         face = face_of(ctx)
         if not face.in_cluster:
             return (STORE, LIVING) if self._living else (STORE,)
-        return (RUN, *((IN_CLUSTER,) if self._in_cluster else ()), *face.options)
+        return (RUN, NOT_IN_CLUSTER if self._only_from_here else IN_CLUSTER, *face.options)
 
 
 def _several(value: Any) -> tuple[Any, ...]:

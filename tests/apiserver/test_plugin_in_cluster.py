@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from apiserver.client import Object, until
-from apiserver.helper_pods import framed, helper, no_helper, play, write_and_end
+from apiserver.helper_pods import OURS, framed, helper, no_helper, play, write_and_end
 from apiserver.kubelet_logs import KubeletLogs
 from apiserver.plugin import Background, Plugin
 from apiserver.world import World
-from boresight_operator.api import EVENTS, JOBS
+from boresight_operator.api import EVENTS, JOBS, PODS
 
 
 @pytest.fixture
@@ -222,10 +222,13 @@ def test_a_pod_that_a_node_rejects_says_why_at_once(world: World, plugin: Plugin
     no_helper(world)
 
 
-def test_what_a_pod_cannot_do_is_not_offered(plugin: Plugin) -> None:
+def test_what_a_pod_cannot_do_says_what_to_do_instead(world: World, plugin: Plugin, measured: Object) -> None:
     said = plugin("artifacts", "pull", "0123456789", "folder", "--in-cluster")
-    assert said.code == 2
-    assert "No such option" in said
+    assert (said.code, said.out) == (1, "")
+    assert "--in-cluster: pull copies to this machine, and a pod's log is no way for that" in said
+    assert "`kubectl port-forward` to its Service and AWS_ENDPOINT_URL_S3=http://localhost:PORT" in said
+    assert not world.client.list(PODS, world.namespace, labels=OURS)
+    assert "--in-cluster" not in plugin.ok("artifacts", "pull", "--help")
 
 
 def test_without_access_from_here_the_message_names_the_way(world: World, plugin: Plugin, measured: Object) -> None:

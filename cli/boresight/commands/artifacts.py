@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from boresight_trainer.store.base import Store
 
 
+ONLY_FROM_HERE = (
+    "pull copies to this machine, and a pod's log is no way for that. Reach the store from here: a bucket in the "
+    "cluster by `kubectl port-forward` to its Service and AWS_ENDPOINT_URL_S3=http://localhost:PORT, with "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a claim by `kubectl cp` of artifacts/<key> from a pod of your own "
+    "that mounts it, which `boresight artifacts verify --store FOLDER` checks here"
+)
+
+
 @click.group("artifacts", short_help="Finished artifacts: list, show, verify, pull, tag, remove what nobody needs.")
 def artifacts_command() -> None:
     """Finished artifacts: models, pairs, evaluations, each under its key.
@@ -123,7 +131,7 @@ def verify(keys: tuple[str, ...], store: Store) -> None:
         raise UserError(f"{plural(len(broken), 'artifact')} of {len(chosen)} cannot be used")
 
 
-@artifacts_command.command("pull", cls=StoreCommand, in_cluster=False)
+@artifacts_command.command("pull", cls=StoreCommand, only_from_here=ONLY_FROM_HERE)
 @click.argument("key")
 @click.argument("folder", type=click.Path(path_type=Path))
 def pull(key: str, folder: Path, store: Store) -> None:
