@@ -41,8 +41,9 @@ class Manifest:
         return storage.uri if storage is not None else None
 
 
-def read_manifest(path: Path, *, rebased: bool = True) -> Manifest:
-    """The one run that the YAML file at ``path`` describes. ``rebased``: relative paths count from the file's folder.
+def read_manifest(path: Path, text: str | None = None, *, rebased: bool = True) -> Manifest:
+    """The one run that the YAML file at ``path`` describes. ``text``: its content, if that is of another time.
+    ``rebased``: relative paths count from the file's folder.
 
     Raises :class:`UserError` with every fault, each naming its field.
     """
@@ -51,7 +52,7 @@ def read_manifest(path: Path, *, rebased: bool = True) -> Manifest:
     from boresight_api.problems import ProblemsError
 
     try:
-        document = load_yaml(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8") if text is None else text)
         if rebased:
             document = rebase(document, path.absolute().parent.as_uri())
         return Manifest(path, document, parse_manifest(document))

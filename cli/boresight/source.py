@@ -95,8 +95,8 @@ class Runs(RunsToRead, Protocol):
     def retry(self, run: RunRecord) -> int:
         """Begin again where it failed, with fresh budgets, and say so. The exit code."""
 
-    def read(self, file: Path) -> Manifest:
-        """The manifest in ``file``, as it would be run here."""
+    def read(self, file: Path, text: str | None = None) -> Manifest:
+        """The manifest in ``file``, as it would be run here. ``text``: its content, if that is of another time."""
 
     def known(self, manifest: Manifest) -> Known:
         """What is known of the manifest's run."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import boresight
 import pytest
+import yaml
 from apiserver.client import Object, until
 from apiserver.plugin import Plugin
 from apiserver.world import World
@@ -15,6 +16,7 @@ from boresight.errors import UserError
 from boresight_api.execution import Stage
 from boresight_trainer.store.file import FileStore
 from builders_cli import a_results_document, publish
+from builders_manifests import an_alignment_run
 
 
 @pytest.fixture
@@ -54,6 +56,9 @@ def test_what_a_run_brought(world: World, plugin: Plugin, store: FileStore, tmp_
     again = plugin("compare", "first", "first-report/results.json", "-o", "json")
     row = json.loads(again.out)[0]
     assert row["first"] == row["first-report"]
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(an_alignment_run()))
+    (row, *_) = json.loads(plugin.ok("compare", "first", "first.yaml", "-o", "json"))
+    assert row["first"] == row["first.yaml"], "by the keys of its plan"
     assert "first-report/report.html" in plugin.ok("status", "first")
     keys = {row["key"] for row in json.loads(plugin.ok("artifacts", "ls", "-o", "json"))}
     assert keys == {stage["key"] for stage in world.now(a_kind("first", world))["status"]["stages"][1:]}

@@ -310,11 +310,11 @@ class ClusterRuns:
 
     # -- planning ----------------------------------------------------------------------------------------------------
 
-    def read(self, file: Path) -> Manifest:
+    def read(self, file: Path, text: str | None = None) -> Manifest:
         """See :class:`boresight.source.Runs`; as it stands: paths are those of pods."""
         from ..manifests import read_manifest
 
-        return read_manifest(file, rebased=False)
+        return read_manifest(file, text, rebased=False)
 
     def known(self, manifest: Manifest) -> Known:
         """See :class:`boresight.source.Runs`: of the run of that name, and what any run of the namespace has made."""

@@ -132,12 +132,16 @@ def _scores(run: Run) -> tuple[list[Mapping[str, Any]], Mapping[str, tuple[str, 
     epilog="""\b
 Examples:
   boresight compare beta-01 beta-05
-  boresight compare before/results.json after/results.json -o csv""",
+  boresight compare before/results.json after/results.json -o csv
+  boresight compare main:run.yaml run.yaml             the manifest in Git's main, and as it stands here
+  kubectl boresight compare HEAD~1:run.yaml HEAD:run.yaml""",
 )
-@click.argument("names", nargs=-1, required=True, metavar="RUN|FILE RUN|FILE...", shell_complete=complete_run)
+@click.argument("names", nargs=-1, required=True, metavar="RUN|FILE|REVISION:FILE...", shell_complete=complete_run)
 @output_option("table", "json", "csv")
 def compare_command(runs: Runs, names: tuple[str, ...], output: str) -> None:
-    """Put the results of runs (or of results.json files) side by side.
+    """Put the results of runs, results.json files, or manifests side by side: as they stand or as Git had them.
+
+    Of a manifest, what the run of its name has brought, or did before an edit, is found by the keys of its plan.
 
     Refused where a suite was measured on other prompts or with other decoding settings: such numbers say nothing about
     each other.
@@ -164,9 +168,13 @@ def _column(name: str) -> str:
 
 def _results(runs: Runs, name: str) -> Results:
     from ..results import read_results
+    from ..revisions import manifest_at, results_at
     from ..runs import open_run
 
-    return read_results(Path(name)) if name.endswith(".json") else open_run(runs, name).results()
+    if name.endswith(".json"):
+        return read_results(Path(name))
+    manifest = manifest_at(name)
+    return results_at(runs, manifest) if manifest is not None else open_run(runs, name).results()
 
 
 def _percent(run: RunRecord) -> str:

@@ -136,11 +136,11 @@ class LocalRuns:
         """See :class:`boresight.source.Runs`; what failed is always begun again."""
         return self.start(Path(run.manifest_path))
 
-    def read(self, file: Path) -> Manifest:
+    def read(self, file: Path, text: str | None = None) -> Manifest:
         """See :class:`boresight.source.Runs`; with absolute paths."""
         from ..manifests import read_manifest
 
-        return read_manifest(file)
+        return read_manifest(file, text)
 
     def known(self, manifest: Manifest) -> Known:
         """See :class:`boresight.source.Runs`; local files are hashed."""
