@@ -2,7 +2,7 @@
 
     make bench-operator                        the full benchmark, about 20 minutes; writes bench/results/operator.json
     python -P bench/operator_bench.py --quick  a twentieth of the load, to see that it runs; writes nothing
-    python -P bench/operator_bench.py --only idle --only peer   single parts; only prints
+    python -P bench/operator_bench.py --only idle --only peer   single parts, each written when it is done
 
 Load is a process of its own (``operator_load.py``), and so is every server. Each part has fresh servers. The peer is
 kubeflow trainer with JobSet's controllers under the same load on the same servers (``operator_peer.py``).
@@ -334,13 +334,12 @@ def two_cores() -> int:
     return len(cores)
 
 
-def facts(cores: int, command: str) -> Object:
-    """What the figures belong to."""
+def facts(cores: int) -> Object:
+    """What the figures of a part belong to."""
     packages = {name: version(name) for name in ("boresight", "kopf", "aiohttp")}
     return {
         "versions": {**packages, "kubernetes": APIKIT.version, "python": platform.python_version()},
         "machine": f"{processor()}, {cores} cores for the operator, its servers and the load together",
-        "command": command,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 
@@ -349,20 +348,20 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="little load, nothing is written")
-    parser.add_argument("--only", action="append", choices=PARTS, help="these parts alone; nothing is written")
+    parser.add_argument("--only", action="append", choices=PARTS, help="these alone; other figures stay")
     options = parser.parse_args()
     cores = two_cores()
     sizes = QUICK if options.quick else Sizes()
-    found: Object = {}
+    found: Object = {} if options.quick or not RESULTS.exists() else json.loads(RESULTS.read_text())
     for name in options.only or PARTS:
         say(name)
         result = PARTS[name](sizes)
         say(json.dumps(result))
         found |= result
-    found |= facts(cores, "make bench-operator")
+        found.setdefault("measured", {})[name] = facts(cores)
+        if not options.quick:
+            RESULTS.write_text(json.dumps({**found, "command": "make bench-operator"}, indent=2) + "\n")
     print(json.dumps(found, indent=2))
-    if not (options.quick or options.only):
-        RESULTS.write_text(json.dumps(found, indent=2) + "\n")
     return 0
 
 
