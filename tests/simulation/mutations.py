@@ -149,7 +149,7 @@ async def one_key_of_two(told: Told) -> None:
     await SCENARIOS["shared_keys"](told)
 
 
-@guard("who waits for a key hears of it", lambda: patch.object(what_is_said.Claims, "changed", lambda *_: []))
+@guard("who waits for a key hears of it", lambda: patch.object(what_is_said.Claims, "freed", lambda *_: []))
 async def taken_from_another(told: Told) -> None:
     """The second run becomes Cached as soon as the first has the artifact."""
     await SCENARIOS["shared_keys"](told)

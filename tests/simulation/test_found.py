@@ -200,6 +200,8 @@ def test_a_sweep_of_twenty_betas_trains_one_feedback_model_and_synthesises_once(
     told = tell(sweep)
     made = Counter(told.invariants.attempts[uid].stage for uid in told.invariants.numbers.values())
     assert (made["prepare"], made["feedback-model"], made["synthesis"], made["policy"]) == (20, 1, 1, 20)
+    tried = [told.stage(f"sweep-{number}", "feedback-model").get("attempt") for number in range(20)]
+    assert sorted(tried, key=str) == [1, *[None] * 19], "none begins and gives up"
     assert len({key for _, key, _ in told.world.store.published}) == len(told.world.store.published) == 2 + 2 * 20
 
 
