@@ -203,7 +203,7 @@ def reads(proxy: Proxy) -> list[str]:
 
 
 def test_a_large_object_is_read_in_bounded_memory_and_taken_up_where_a_connection_broke(place: Place) -> None:
-    megabytes = 48
+    megabytes = 160
     big = place.folder / "big.jsonl"
     big.write_bytes(bytes(megabytes * MEBIBYTE))
     place.minio.client().fput_object(place.bucket, "big.jsonl", str(big))
@@ -225,7 +225,7 @@ def test_a_large_object_is_read_in_bounded_memory_and_taken_up_where_a_connectio
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert path.stat().st_size == megabytes * MEBIBYTE
-    assert peak < megabytes * MEBIBYTE / 2
+    assert peak < 64 * MEBIBYTE, "what docs/storage.md promises"
 
 
 # -- what is not what it was -----------------------------------------------------------------------------------------
