@@ -149,6 +149,20 @@ async def a_pod_that_nobody_has_told_of_outlives_its_run(told: Told) -> None:
     await told.end_of(other, "True")
 
 
+@found
+async def a_store_is_changed_while_prepare_looks_into_the_one_before(told: Told) -> None:
+    """And an operator hears of both at once, having been away: what was found is not in the new store."""
+    told.user.apply(an_alignment_run(), "one")
+    await told.end_of("one", "True")
+    told.user.apply(an_alignment_run(), "two")
+    await told.works("two", "prepare")
+    for process in tuple(told.world.processes.values()):
+        told.world.kill(process, restart_after=60.0)
+    await asyncio.sleep(30)
+    told.user.move("two", "s3://store/other")
+    await told.end_of("two", "True")
+
+
 def test_the_devices_of_a_run_that_was_deleted_are_in_use_until_its_pods_have_ended() -> None:
     async def story(told: Told) -> None:
         told.world.behave = lambda pod: Behaviour(seconds=600, ignores_sigterm=True)

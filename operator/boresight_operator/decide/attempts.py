@@ -196,6 +196,8 @@ def _ended(draft: Draft, stage: StageStatus, job: JobView, found: Verdict) -> No
 
 def _prepared(draft: Draft, stage: StageStatus, job: JobView, outcome: Outcome) -> None:
     assert outcome.prepare is not None
+    if prepare.is_outdated(draft):
+        return  # what it found is of the store, or the plan, before: :func:`.prepare.demand` asks anew
     fault = prepare.refused(draft, outcome.prepare)
     if fault is not None:
         budgets.failed(draft, stage, job, Verdict("ReportRejected", fault, FailureClass.INVALID_CONFIG))

@@ -45,6 +45,11 @@ def demand(draft: Draft) -> None:
         _again(draft, stage, "OutcomeUnknown")
 
 
+def is_outdated(draft: Draft) -> bool:
+    """Whether an attempt under way answers what is not asked any more: the spec has changed since it began."""
+    return draft.plan is not None and draft.status.prepared != asked(draft.plan, draft.wishes, draft.status.retry)
+
+
 def refused(draft: Draft, report: PrepareReport) -> str | None:
     """Why a report is not taken: it speaks of another plan than its pins make here, or of less. None if it is."""
     found = _planned(draft, report)
