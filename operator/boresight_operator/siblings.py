@@ -45,8 +45,6 @@ class Standing:
     namespace: str
     name: str
     created: float = 0.0
-    store: str = ""
-    """Its own (:func:`.names.store_digest`)."""
     stores: tuple[Store, ...] = ()
     """Its own, then those that it reads from; none of a run of which nothing is left but Jobs that end."""
     claims: Mapping[str, Claim] = field(default_factory=dict)
@@ -74,13 +72,18 @@ class Standing:
     finished: tuple[FinishedStage, ...] = ()
     """Stages that left numbers."""
 
-    def claim_on(self, key: str, store: str, stores: Sequence[Store]) -> Claim | None:
-        """What it has to do with ``key``, for a run whose own store is the first of ``stores`` (``store`` its digest)
-        and that reads all."""
+    @property
+    def store(self) -> str:
+        """Digest of its own store; empty if it has none."""
+        return names.store_digest(*self.stores[0]) if self.stores else ""
+
+    def claim_on(self, key: str, stores: Sequence[Store]) -> Claim | None:
+        """What it has to do with ``key``, for a run whose own store is the first of ``stores`` and that reads all."""
         claim, own = self.claims.get(key), stores[0]
         if self.stores[:1] == (own,) and (claim is not Claim.DONE or self._place_of(key) in stores):
             return claim
-        return Claim.LIVE if not self.job_stores.get(key, frozenset()).isdisjoint({store, ""}) else None
+        working = self.job_stores.get(key, frozenset())
+        return Claim.LIVE if names.store_digest(*own) in working or "" in working else None
 
     def _place_of(self, key: str) -> Store | None:
         """The store that has the artifact. None just after an edit of the storage (what the status calls done lies in
@@ -195,16 +198,15 @@ class Siblings:
 
     def rivals(self, run: RunView, stores: Sequence[Store], keys: Iterable[str]) -> dict[str, tuple[Rival, ...]]:
         """Other runs of the same namespace and store that have one of ``keys``, oldest first. ``stores``: the run's."""
-        store = names.store_digest(*stores[0])
-        found = {key: tuple(sorted(self._rivals(run, store, stores, key), key=_age)) for key in keys}
+        found = {key: tuple(sorted(self._rivals(run, stores, key), key=_age)) for key in keys}
         return {key: rivals for key, rivals in found.items() if rivals}
 
-    def _rivals(self, run: RunView, store: str, stores: Sequence[Store], key: str) -> Iterator[Rival]:
-        for uid in self._with_key(run.namespace, store, key) - {run.uid}:
+    def _rivals(self, run: RunView, stores: Sequence[Store], key: str) -> Iterator[Rival]:
+        for uid in self._with_key(run.namespace, names.store_digest(*stores[0]), key) - {run.uid}:
             standing = self.of(uid)
             if standing is None or standing.namespace != run.namespace:
                 continue
-            if claim := standing.claim_on(key, store, stores):
+            if claim := standing.claim_on(key, stores):
                 artifact = _artifact(standing, key) if claim is Claim.DONE else None
                 yield Rival(standing.kind, standing.name, uid, standing.created, claim, artifact)
 
@@ -258,7 +260,6 @@ class Siblings:
             namespace=namespace,
             name=text(found, "metadata", "name"),
             created=epoch(text(found, "metadata", "creationTimestamp")) or 0.0,
-            store=own_store(found, self._settings_of(namespace)),
             stores=stores_of(found, self._settings_of(namespace)),
             claims={**asked, **_job_claims(jobs), **done},
             artifacts={
