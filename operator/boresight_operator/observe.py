@@ -207,6 +207,7 @@ def job_view(
         deleting=bool(meta.get("deletionTimestamp")) or uid in deleted,
         suspended=spec.get("suspend") is True,
         complete=condition(job, "Complete") is not None,
+        completed=epoch(mapping(job, "status").get("completionTime")),
         failed=(text(failure, "reason"), text(failure, "message")) if failure else None,
         completions=number(spec.get("completions"), 1),
         devices=number(annotations.get(names.DEVICES_ANNOTATION)),

@@ -117,6 +117,8 @@ class JobView:
     deleting: bool = False
     suspended: bool = False
     complete: bool = False
+    completed: float | None = None
+    """When, by the clock of the Job controller: good for how long to wait for its pod's news, and for nothing else."""
     failed: tuple[str, str] | None = None
     """Reason and message of its Failed (or FailureTarget) condition; the message names the failure policy's rule."""
     completions: int = 1

@@ -14,6 +14,8 @@ from boresight_operator.api import Resource
 
 Object = dict[str, Any]
 Found = TypeVar("Found")
+TRIES = 10
+"""Where the API server asks to come again later, as client-go does: just started, it does not serve all kinds yet."""
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", "ServiceAccount")
@@ -55,7 +57,12 @@ class Client:
         seconds: float = 30,
     ) -> Any:
         """The decoded answer. Raises :class:`ApiError`, or urllib3's errors if there is none."""
-        answer = self._send(method, path, body, query, content_type, seconds)
+        for _ in range(TRIES):
+            answer = self._send(method, path, body, query, content_type, seconds)
+            later = answer.headers.get("Retry-After")
+            if answer.status != 429 or later is None:
+                break
+            time.sleep(float(later))
         text = answer.data.decode()
         document = json.loads(text) if answer.headers.get("Content-Type", "").startswith("application/json") else text
         if answer.status >= 400:

@@ -36,16 +36,22 @@ def framed(pod: Object, text: str, code: int | None = 0) -> str:
     return log.getvalue().decode()
 
 
+def start(world: World, logs: KubeletLogs) -> Object:
+    """Start the pod: it runs, and its log is there, still empty."""
+    pod = helper(world)
+    logs.write(pod, "")
+    return world.kubelet.run(pod)
+
+
 def play(world: World, logs: KubeletLogs, text: str, code: int = 0, *, stderr: str = "") -> Object:
     """Run the pod and let it print ``text``."""
-    pod = world.kubelet.run(helper(world))
+    pod = start(world, logs)
     write_and_end(world, logs, pod, stderr + framed(pod, text, code), code)
     return pod
 
 
 def write_and_end(world: World, logs: KubeletLogs, pod: Object, log: str, code: int = 0, reason: str = "") -> None:
     """Leave this log, and end. Its status comes first: with the end of what it prints the command removes it."""
-    logs.write(pod, "")
     world.kubelet.end(pod, End(code, reason=reason))
     logs.write(pod, log)
     logs.end(pod)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from apiserver.client import Object, until
-from apiserver.helper_pods import OURS, framed, helper, no_helper, play, write_and_end
+from apiserver.helper_pods import OURS, framed, helper, no_helper, play, start, write_and_end
 from apiserver.kubelet_logs import KubeletLogs
 from apiserver.plugin import Background, Plugin
 from apiserver.world import World
@@ -82,7 +82,7 @@ def test_a_report_that_does_not_arrive_whole_is_not_written(
     world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object, tmp_path: Path
 ) -> None:
     with plugin.start("report", "measured", "--in-cluster", "-o", "page.html") as reporting:
-        pod = world.kubelet.run(helper(world))
+        pod = start(world, kubelet_logs)
         begin, *others = framed(pod, "<!doctype html><html>" + "the page " * 2_000).splitlines(keepends=True)
         assert len(others) == 3
         write_and_end(world, kubelet_logs, pod, begin + "".join(others[1:]))
@@ -103,7 +103,7 @@ def test_a_pod_that_is_killed_is_not_taken_for_one_that_has_printed_all(
     world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object
 ) -> None:
     with plugin.start("artifacts", "du", "--in-cluster") as sizing:
-        pod = world.kubelet.run(helper(world))
+        pod = start(world, kubelet_logs)
         write_and_end(world, kubelet_logs, pod, framed(pod, "so far\n", None), 137, "OOMKilled")
         said = sizing.end()
     assert (said.code, said.out) == (1, "so far\n")
@@ -121,7 +121,7 @@ def test_a_real_process_in_a_pod_with_a_claim(
     run = world.evaluation("folder", storage=storage, compute={"podTemplate": {**claim, **mount}})
     world.kubelet.await_pods(run, "prepare")
     with plugin.start("artifacts", "ls", "-o", "json", "--in-cluster") as listing:
-        pod = world.kubelet.run(helper(world))
+        pod = start(world, kubelet_logs)
         program, *words = pod["spec"]["containers"][0]["command"]
         command = [Path(sys.executable).with_name(program), *words]
         log = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
@@ -147,7 +147,7 @@ def test_the_pod_is_removed_however_the_command_ends(
     world: World, plugin: Plugin, kubelet_logs: KubeletLogs, measured: Object, stop: str
 ) -> None:
     with plugin.start("artifacts", "du", "--in-cluster") as sizing:
-        pod = world.kubelet.run(helper(world))
+        pod = start(world, kubelet_logs)
         kubelet_logs.write(pod, framed(pod, "so far\n", None))
         assert sizing.process.stdout is not None
         assert sizing.process.stdout.readline() == "so far\n"

@@ -40,10 +40,13 @@ def follow(draft: Draft, stage: StageStatus) -> None:
         _without_job(draft, stage)
         return
     found = verdict(job, expected(draft, stage), shards=are_shards(draft, job), now=draft.now)
+    unheard = found is None and (job.complete or job.failed is not None)
+    if unheard:
+        draft.wake_at(_heard_until(draft, job))
     if stage.reason == STOPPING:
         _stopping(draft, stage, job, found)
-    elif found is None and job.failed is not None:
-        _failing(draft, stage, job)
+    elif unheard:
+        _await_news(draft, stage, job)
     elif found is None:
         _going_on(draft, stage, job)
     else:
@@ -208,10 +211,14 @@ def _prepared(draft: Draft, stage: StageStatus, job: JobView, outcome: Outcome) 
     prepare.apply(draft, outcome.prepare)
 
 
-def _failing(draft: Draft, stage: StageStatus, job: JobView) -> None:
-    """A rank failed and others still end: the first to fail is not always the one at fault, so all are heard."""
+def _heard_until(draft: Draft, job: JobView) -> float:
+    """When the pods of a Job that has ended must have told how. Of ranks the first to fail is not always the one at
+    fault, and a pod's news may come after its Job's, so all are heard."""
     ends = [clock(pod.deleting_since) for pod in job.pods if not pod.over and pod.deleting_since is not None]
-    draft.wake_at(max([draft.now, *ends]) + POD_GONE_SECONDS)
+    return max([draft.now, *ends]) + POD_GONE_SECONDS
+
+
+def _await_news(draft: Draft, stage: StageStatus, job: JobView) -> None:
     if stage.job_uid is None:
         draft.move(stage, State.RUNNING, "Starting", job_uid=job.uid)
 

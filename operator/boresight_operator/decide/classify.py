@@ -30,7 +30,7 @@ ROOT_ORDER: tuple[str, ...] = (
 )
 """Among ranks the cause is the first of these; the others followed from it."""
 POD_GONE_SECONDS = 30
-"""How long after its grace period a pod of a failed Job may still say how it ended."""
+"""How long a pod may still say how it ended: after its grace period, or after its Job was complete without it."""
 _STATE_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})
 """The kubelet's, and containerd's after a reboot: the exit code is made up (137, 255)."""
 _SIGNALLED = 128
@@ -83,7 +83,7 @@ class _Finding:
 def verdict(job: JobView, expected: Expected, *, shards: bool = False, now: float = 0.0) -> Verdict | None:
     """How the attempt of ``job`` ended; None if it has not. ``shards`` are independent pods, which publish nothing."""
     if job.complete:
-        if not shards and _is_unheard(_rank_zero(job)):
+        if not shards and _is_unheard(job, now):
             return None
         return Verdict("ShardsDone") if shards else _done(job, expected)
     if job.failed is None or any(_still_ends(pod, now) for pod in job.pods):
@@ -253,9 +253,15 @@ def _rank_zero(job: JobView) -> PodView | None:
     return next((pod for pod in pods if pod.end is not None), pods[0] if pods else None)
 
 
-def _is_unheard(pod: PodView | None) -> bool:
-    """Whether a pod of a complete Job has not been seen to end yet: two watches, and two lists, are not in step."""
-    return pod is not None and pod.end is None and not pod.over
+def _is_unheard(job: JobView, now: float) -> bool:
+    """Whether the end of a complete Job's pod is news that may still come: two watches, and two lists, are not in step.
+
+    A pod that was not seen at all is waited for, unless the Job controller's clock is off by more than that wait.
+    """
+    pod = _rank_zero(job)
+    if pod is not None:
+        return pod.end is None and not pod.over
+    return job.completed is not None and abs(now - job.completed) <= POD_GONE_SECONDS
 
 
 def _still_ends(pod: PodView, now: float) -> bool:

@@ -230,6 +230,18 @@ def test_a_complete_job_waits_until_its_pods_end_is_seen(
     assert (found.reason if found is not None else None) == reason
 
 
+@pytest.mark.parametrize(
+    ("ago", "lost"), [(0, False), (29, False), (31, True), (-20, False), (-3600, True)], ids=lambda value: str(value)
+)
+def test_the_pod_of_a_complete_job_that_was_not_seen_at_all_is_waited_for(ago: int, lost: bool) -> None:
+    """In a busy cluster the pod's watch may be behind its Job's by seconds. A clock that is off costs no more."""
+    unseen = dataclasses.replace(job(complete=True), completed=NOW - ago)
+    found = verdict(unseen, EXPECTED, now=NOW)
+    assert (found is not None and found.lost) == lost
+    heard = dataclasses.replace(unseen, pods=(over(said(success("policy", KEY))),))
+    assert judged(heard).succeeded
+
+
 def test_a_complete_job_whose_pod_is_gone_is_lost_not_failed() -> None:
     found = judged(job(complete=True))
     assert found.lost

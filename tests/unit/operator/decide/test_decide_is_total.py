@@ -185,6 +185,7 @@ def jobs(draw: st.DrawFn) -> JobView:
         deleting=draw(st.booleans()),
         suspended=draw(st.booleans()),
         complete=draw(st.booleans()),
+        completed=draw(st.none() | MOMENT),
         failed=draw(st.none() | failed),
         completions=draw(st.integers(-1, 3)),
         devices=draw(st.integers(-1, 2**40) | st.integers(0, 2)),

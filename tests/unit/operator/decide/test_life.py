@@ -204,6 +204,27 @@ def test_no_device_is_asked_for_before_prepare_has_looked() -> None:
     assert [job.stage for job in world.jobs if not job.complete] == [PREPARE]
 
 
+def test_a_complete_job_whose_pod_was_not_seen_yet_is_looked_at_again() -> None:
+    world = a_run().settle()
+    world.update(PREPARE, suspended=False, complete=True, completed=world.now).settle()
+    decision = world.step()
+    assert decision.requeue_after is not None
+    assert world.stage(PREPARE).state is StageStateName.RUNNING
+    assert not world.stage(PREPARE).history
+    world.update(PREPARE, pods=(over(said(world.report())),)).settle()
+    assert world.stage(PREPARE).state is StageStateName.SUCCEEDED
+
+
+def test_a_complete_job_whose_pod_nobody_sees_in_time_is_lost() -> None:
+    world = a_run().settle()
+    world.update(PREPARE, suspended=False, complete=True, completed=world.now).settle()
+    after = world.step().requeue_after
+    assert after is not None
+    world.after(after).settle()
+    assert [entry.reason for entry in world.stage(PREPARE).history] == ["OutcomeLost"]
+    assert world.stage(PREPARE).attempt == 2
+
+
 def test_sources_that_were_lost_are_pinned_anew_and_that_is_said() -> None:
     world = a_run(pins_lost=True)
     assert "SourcesRepinned" in [event.reason for event in world.step().events]
