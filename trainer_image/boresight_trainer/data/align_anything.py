@@ -24,6 +24,7 @@ from .records import (
     MediaReference,
     Message,
     Modality,
+    PlacedMedia,
     Preference,
     Prompt,
     Rating,
@@ -231,7 +232,8 @@ class AlignAnythingFormat:
     def prompt(self, row: RawRow, row_id: str) -> Prompt:
         """x, with the media it is about."""
         text = text_of(_one_of(row, (self.subset.prompt,))[1], self.subset.prompt)
-        return Prompt(row_id, (Message("user", text),), media=self._media(row, self.subset.prompt_media))
+        before = tuple(PlacedMedia(0, reference) for reference in self._media(row, self.subset.prompt_media))
+        return Prompt(row_id, (Message("user", text, before),))
 
     def demonstrations(self, row: RawRow, prompt: Prompt) -> tuple[Demonstration, ...]:
         """(x, y) with the better response. Raises :class:`NoPair` if none is better."""

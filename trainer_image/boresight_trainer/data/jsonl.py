@@ -16,7 +16,8 @@ from typing import Any
 from boresight_api.outcome import FailureClass, StageFailure
 
 from .fields import constraints_of, critique_of, ending_with_user, messages_of, prompt_of, text_of
-from .records import Demonstration, Feedback, Message, Preference, Prompt
+from .media import MediaSupply, media_references
+from .records import Demonstration, Feedback, Message, Modality, Preference, Prompt
 from .sources import DataFile, RawRow, RowError, find_files, shown
 from .uses import Use
 
@@ -36,6 +37,16 @@ class ColumnRole(StrEnum):
     CHOSEN = "chosen"
     REJECTED = "rejected"
     CONSTRAINTS = "constraints"
+    IMAGES = "images"
+    AUDIOS = "audios"
+    VIDEOS = "videos"
+
+
+_MEDIA = {
+    ColumnRole.IMAGES: Modality.IMAGE,
+    ColumnRole.AUDIOS: Modality.AUDIO,
+    ColumnRole.VIDEOS: Modality.VIDEO,
+}
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,15 @@ class JsonlFormat:
                 "both columns",
                 "one of them: map the one that counts in `columns`",
             )
-        return messages_of(messages, self._name(ColumnRole.MESSAGES))
+        return messages_of(messages, self._name(ColumnRole.MESSAGES), self._supply(row))
+
+    def _supply(self, row: RawRow) -> MediaSupply:
+        """The media in the row's columns, for one of its conversations."""
+        columns = {
+            modality: (self._name(role), media_references(self._get(row, role), modality, self._name(role)))
+            for role, modality in _MEDIA.items()
+        }
+        return MediaSupply(columns)
 
     def _prefers(self, role: ColumnRole, other: ColumnRole) -> bool:
         return role in self.explicit and other not in self.explicit
@@ -177,7 +196,7 @@ class JsonlFormat:
             before = conversation[:-1] if conversation[-1].role == "assistant" else conversation
             return ending_with_user(before, self._name(ColumnRole.MESSAGES))
         named = self._get(row, ColumnRole.PROMPT)
-        prompt = None if named is None else prompt_of(named, self._name(ColumnRole.PROMPT))
+        prompt = None if named is None else prompt_of(named, self._name(ColumnRole.PROMPT), self._supply(row))
         shared = self._shared_prefix(row)
         if shared and prompt and shared[-len(prompt) :] != prompt:
             raise RowError(self._name(ColumnRole.PROMPT), shown(named), "the conversation that chosen begins with")
@@ -189,7 +208,7 @@ class JsonlFormat:
     def _shared_prefix(self, row: RawRow) -> tuple[Message, ...]:
         """What ``chosen`` and ``rejected`` have before their answers when they are whole conversations."""
         prefixes = {
-            messages_of(value, self._name(role))[:-1]
+            messages_of(value, self._name(role), self._supply(row))[:-1]
             for role in (ColumnRole.CHOSEN, ColumnRole.REJECTED)
             if isinstance(value := self._get(row, role), list)
         }
@@ -214,7 +233,7 @@ class JsonlFormat:
         value, name = self._required(row, role), self._name(role)
         if not isinstance(value, list):
             return text_of(value, name)
-        last = messages_of(value, name)[-1]
+        last = messages_of(value, name, self._supply(row))[-1]
         if last.role != "assistant":
             raise RowError(name, f"the {last.role}'s message at the end", "the assistant's")
         return last.content

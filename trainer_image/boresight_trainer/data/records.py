@@ -14,14 +14,6 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant"]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Role
-    content: str
-
-
 class Modality(StrEnum):
     """What a media file is."""
 
@@ -48,6 +40,33 @@ class MediaReference:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedMedia:
+    """Media within a turn: they stand before the character ``offset`` of its content."""
+
+    offset: int
+    reference: MediaReference
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: its words, and where among them its media stand, in order.
+
+    No word of ``content`` stands for media: a literal ``<image>`` is text.
+    """
+
+    role: Role
+    content: str
+    media: tuple[PlacedMedia, ...] = ()
+
+    def __post_init__(self) -> None:
+        offsets = [placed.offset for placed in self.media]
+        if offsets != sorted(offsets) or any(not 0 <= offset <= len(self.content) for offset in offsets):
+            raise ValueError(
+                f"media at {offsets} in a turn of {len(self.content)} characters, expected ascending places"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """x: a conversation that ends with a user turn.
 
@@ -57,7 +76,11 @@ class Prompt:
     id: str
     messages: tuple[Message, ...]
     constraints: tuple[Mapping[str, Any], ...] = ()
-    media: tuple[MediaReference, ...] = ()
+
+    @property
+    def media(self) -> tuple[MediaReference, ...]:
+        """All that its turns hold, in order."""
+        return tuple(placed.reference for message in self.messages for placed in message.media)
 
     @property
     def text(self) -> str:

@@ -43,7 +43,11 @@ def share(count: int, percent: Decimal) -> int:
 def content_of(prompt: Prompt) -> str:
     """What makes two prompts the same prompt."""
     messages = [[message.role, message.content] for message in prompt.messages]
-    media = [reference.digest or reference.path for reference in prompt.media]
+    media = [
+        [turn, placed.offset, placed.reference.digest or placed.reference.path]
+        for turn, message in enumerate(prompt.messages)
+        for placed in message.media
+    ]
     return json.dumps([messages, media], ensure_ascii=False)
 
 

@@ -135,6 +135,13 @@ class ChatTokenizer:
         if not messages or messages[-1].role != "user":
             found = messages[-1].role if messages else "no message"
             raise StageFailure(FailureClass.INVALID_DATA, f"prompt: found {found} at its end, expected a user turn")
+        media = next((placed.reference for message in messages for placed in message.media), None)
+        if media is not None:
+            raise StageFailure(
+                FailureClass.INVALID_DATA,
+                f"prompt: found {media.modality} {media.path or media.digest}, but model {self.name} takes text only: "
+                "choose a model that takes it, or leave the column out",
+            )
         turns = [{"role": m.role, "content": self._tokenizer.hide(m.content)} for m in messages]
         if self.system_prompt is not None and messages[0].role != "system":
             turns.insert(0, {"role": "system", "content": self._tokenizer.hide(self.system_prompt)})
