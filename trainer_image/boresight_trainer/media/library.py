@@ -113,7 +113,9 @@ class MediaLibrary:
             names = {name for member in members.values() for name in member.names}
             contents = read_members(archive, names, self._copied, self.limits)
             for named, member in members.items():
-                found[named] = next((contents[name] for name in member.names if name in contents), _no_member(archive))
+                there = [contents[name] for name in member.names if name in contents]
+                whole = [content for content in there if isinstance(content, Content)]
+                found[named] = (whole or there or [_no_member(archive)])[0]
         return found
 
     def inspect(self, references: Iterable[MediaReference]) -> Mapping[MediaReference, MediaError]:
