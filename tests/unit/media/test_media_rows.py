@@ -8,18 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from boresight_api.enums import DataFormat
 from boresight_api.outcome import FailureClass, StageFailure
-from boresight_trainer.data.content import references_of
 from boresight_trainer.data.mixture import Rows, load_demonstrations, load_feedback, load_preferences, load_prompts
-from boresight_trainer.data.records import Modality
+from boresight_trainer.data.records import Modality, references_of
 from boresight_trainer.data.selection import content_of
 from boresight_trainer.media.headers import AudioHeader, ImageHeader
 from boresight_trainer.media.library import MediaLibrary, digest_of
 from boresight_trainer.store.digests import DigestCache, file_digest
 from builders_data import a_comparison, an_input, loaded, write_jsonl, write_parquet
-from builders_media import a_picture, a_wav, tone
+from builders_media import a_picture, a_video, a_wav, cut, tone
+from PIL import Image
 
 
 @pytest.fixture
@@ -127,6 +128,27 @@ def test_a_row_with_a_medium_that_cannot_be_used_is_invalid(data: Path, library:
     with pytest.raises(StageFailure, match=f"rows.jsonl row 2: .*{complaint}") as stopped:
         loaded(load, an_input(data), max_invalid_percent=30)
     assert stopped.value.failure is FailureClass.INVALID_DATA
+
+
+def test_damage_behind_a_good_header_makes_a_row_invalid_if_the_library_is_thorough(data: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(7).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(data / "cut.jpg")
+    frames = np.stack([np.roll(noise, step, axis=0) for step in range(40)])
+    a_video(data / "cut.mp4", frames, options=("-pix_fmt", "yuv420p", "-movflags", "+faststart"))
+    rows = [{"prompt": "x", "images": "cut.jpg"}, {"prompt": "y", "videos": "cut.mp4"}, {"prompt": "z"}]
+    write_jsonl(data / "rows.jsonl", rows)
+    for name in ("cut.jpg", "cut.mp4"):
+        cut(data / name, 0.6)
+
+    def invalid(thorough: bool) -> list[str]:
+        library = MediaLibrary(tmp_path / "kept", digests=DigestCache(tmp_path / "digests"), thorough=thorough)
+        load = partial(load_prompts, library=library)
+        return [str(row) for row in loaded(load, an_input(data), max_invalid_percent=100).invalid]
+
+    assert invalid(thorough=False) == []
+    picture, video = invalid(thorough=True)
+    assert picture.startswith('rows.jsonl row 1: image: found "cut.jpg": a damaged image (JPEG: ')
+    assert video.startswith('rows.jsonl row 2: video: found "cut.mp4": no picture at ')
 
 
 def test_a_medium_may_be_bad_as_one_kind_and_good_as_another(data: Path, library: MediaLibrary) -> None:

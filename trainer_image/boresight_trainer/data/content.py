@@ -6,7 +6,7 @@ what stands in the rows alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -14,39 +14,24 @@ from typing import TypeVar
 from ..media.errors import MediaError
 from ..media.library import MediaLibrary, digest_of
 from ..media.paths import SourcePaths
-from .records import Demonstration, Feedback, MediaReference, Message, PlacedMedia, Preference, Prompt
+from .records import Demonstration, Feedback, MediaReference, Message, PlacedMedia, Preference, Prompt, references_of
 from .sources import InvalidRow, RawRow, RowError, shown
 
 R = TypeVar("R", Prompt, Demonstration, Feedback, Preference)
 Named = tuple[str, MediaReference]
 """A reference, seen from a folder of its source."""
-
-
-def references_of(record: Prompt | Demonstration | Feedback | Preference) -> Iterator[MediaReference]:
-    """All media that ``record`` names."""
-    if isinstance(record, Prompt):
-        yield from record.media
-        return
-    yield from record.prompt.media
-    if isinstance(record, Preference):
-        yield from record.chosen_media
-        yield from record.rejected_media
-    else:
-        yield from record.response_media
+RawRows = Callable[[], Iterable[RawRow | InvalidRow]]
+"""Reads the source once more, which is done only for bytes that stand in rows."""
 
 
 def with_content(
-    rows: Sequence[tuple[str, tuple[R, ...]]],
-    library: MediaLibrary,
-    paths: SourcePaths,
-    raw_rows: Callable[[], Iterable[RawRow | InvalidRow]],
+    rows: Sequence[tuple[str, tuple[R, ...]]], library: MediaLibrary, paths: SourcePaths, raw_rows: RawRows
 ) -> Sequence[tuple[R, ...] | RowError]:
     """For every row, given by its place and records, its records by content, or what is wrong with one of its media.
 
-    ``raw_rows`` reads the source once more, which is done only for bytes that stand in rows. The library holds all
-    that the records name then, with headers. Raises OSError.
+    The library holds all that the records name then, with headers. Raises OSError.
     """
-    folders = [str(PurePosixPath(place.rpartition(":")[0]).parent) for place, _ in rows]
+    folders = [folder_of(place) for place, _ in rows]
     named = dict.fromkeys(
         (folder, reference)
         for folder, (_, records) in zip(folders, rows, strict=True)
@@ -55,10 +40,7 @@ def with_content(
     )
     if not named:
         return [records for _, records in rows]
-    _keep_bytes(
-        {str(r.digest) for _, r in named if r.digest is not None and r.digest not in library}, library, raw_rows
-    )
-    known = _entered(named, library, paths)
+    known = resolved(named, library, paths, raw_rows)
     results: list[tuple[R, ...] | RowError] = []
     for folder, (_, records) in zip(folders, rows, strict=True):
         try:
@@ -68,9 +50,40 @@ def with_content(
     return results
 
 
-def _keep_bytes(
-    digests: set[str], library: MediaLibrary, raw_rows: Callable[[], Iterable[RawRow | InvalidRow]]
-) -> None:
+def folder_of(place: str) -> str:
+    """The folder, below its source, of the file in which the row at ``<file>:<row number>`` stands."""
+    return str(PurePosixPath(place.rpartition(":")[0]).parent)
+
+
+def resolved(
+    named: Collection[Named], library: MediaLibrary, paths: SourcePaths, raw_rows: RawRows
+) -> Mapping[Named, MediaReference | MediaError]:
+    """What each reference is by content, entered in ``library``, or what is wrong with it. Raises OSError."""
+    _keep_bytes(
+        {str(r.digest) for _, r in named if r.digest is not None and r.digest not in library}, library, raw_rows
+    )
+    found = library.enter({(folder, r.path) for folder, r in named if r.path is not None}, paths)
+    known: dict[Named, MediaReference | MediaError] = {}
+    for folder, reference in named:
+        if reference.path is None:
+            known[folder, reference] = reference
+            continue
+        content = found[folder, reference.path]
+        if isinstance(content, MediaError):
+            known[folder, reference] = content
+        else:
+            known[folder, reference] = MediaReference(reference.modality, digest=content.digest, size=content.size)
+    wrong = library.inspect(one for one in known.values() if isinstance(one, MediaReference))
+    return {key: wrong.get(one, one) if isinstance(one, MediaReference) else one for key, one in known.items()}
+
+
+def row_error(reference: MediaReference, error: MediaError) -> RowError:
+    """What is wrong with a row that names ``reference``."""
+    name = shown(reference.path) if reference.path is not None else "bytes in the row"
+    return RowError(reference.modality, f"{name}: {error.found}", f"{error.expected}; {error.remedy}")
+
+
+def _keep_bytes(digests: set[str], library: MediaLibrary, raw_rows: RawRows) -> None:
     if not digests:
         return
     for row in raw_rows():
@@ -90,34 +103,13 @@ def _bytes_in(value: object) -> Iterator[bytes]:
             yield from _bytes_in(item)
 
 
-def _entered(
-    named: Iterable[Named], library: MediaLibrary, paths: SourcePaths
-) -> Mapping[Named, MediaReference | MediaError]:
-    """What each reference is by content, or what is wrong with it."""
-    named = tuple(named)
-    found = library.enter({(folder, r.path) for folder, r in named if r.path is not None}, paths)
-    known: dict[Named, MediaReference | MediaError] = {}
-    for folder, reference in named:
-        if reference.path is None:
-            known[folder, reference] = reference
-            continue
-        content = found[folder, reference.path]
-        if isinstance(content, MediaError):
-            known[folder, reference] = content
-        else:
-            known[folder, reference] = MediaReference(reference.modality, digest=content.digest, size=content.size)
-    wrong = library.inspect(one for one in known.values() if isinstance(one, MediaReference))
-    return {key: wrong.get(one, one) if isinstance(one, MediaReference) else one for key, one in known.items()}
-
-
 def _by_content(record: R, folder: str, known: Mapping[Named, MediaReference | MediaError]) -> R:
     """Raises :class:`RowError` for a medium that cannot be used."""
 
     def one(reference: MediaReference) -> MediaReference:
         found = known[folder, reference]
         if isinstance(found, MediaError):
-            name = shown(reference.path) if reference.path is not None else "bytes in the row"
-            raise RowError(reference.modality, f"{name}: {found.found}", f"{found.expected}; {found.remedy}")
+            raise row_error(reference, found)
         return found
 
     def message(turn: Message) -> Message:

@@ -160,6 +160,13 @@ def read_input(
             yield read
 
 
+def raw_rows(value: DataInput, path: Path) -> Iterator[RawRow | InvalidRow]:
+    """Every row of an input as it stands in its files."""
+    form = format_of(value)
+    for file in form.files(path, split=value.split, files=value.files):
+        yield from read_rows(file, form.needed)
+
+
 def _read(form: RowFormat, row: RawRow, convert: Convert[T], row_id: str) -> ReadRow[T]:
     prompt = None
     try:
@@ -246,13 +253,12 @@ def _by_content(
     from ..media.paths import SourcePaths
     from .content import with_content  # brings numpy and Pillow, for which rows of text have no use
 
-    form = format_of(value)
-
-    def raw_rows() -> Iterator[RawRow | InvalidRow]:
-        for file in form.files(path, split=value.split, files=value.files):
-            yield from read_rows(file, form.needed)
-
-    found = with_content([(row.place, row.records) for row in rows], library, SourcePaths(path, value.files), raw_rows)
+    found = with_content(
+        [(row.place, row.records) for row in rows],
+        library,
+        SourcePaths(path, value.files),
+        lambda: raw_rows(value, path),
+    )
     return tuple(
         replace(row, records=(), error=records.at_place(row.place))
         if isinstance(records, RowError)

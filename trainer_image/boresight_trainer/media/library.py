@@ -19,6 +19,7 @@ from uuid import uuid4
 from ..data.records import MediaReference, Modality
 from ..store.digests import DigestCache
 from .archives import read_members
+from .decode import verify
 from .errors import MediaError
 from .headers import Header
 from .limits import Limits
@@ -56,9 +57,18 @@ def digest_of(content: bytes) -> str:
 class MediaLibrary:
     """Content by digest, and its headers."""
 
-    def __init__(self, folder: Path, *, limits: Limits | None = None, digests: DigestCache | None = None) -> None:
-        """``folder``: where content is kept that has no file of its own. ``digests``: by default the user's."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limits: Limits | None = None,
+        digests: DigestCache | None = None,
+        thorough: bool = False,
+    ) -> None:
+        """``folder``: where content is kept that has no file of its own. ``digests``: by default the user's.
+        ``thorough``: what is inspected is decoded too, which alone finds damage behind a good header."""
         self.limits = limits or Limits()
+        self._thorough = thorough
         self._folder = folder
         self._digests = digests or DigestCache()
         self._places: dict[str, _Place] = {}
@@ -119,9 +129,12 @@ class MediaLibrary:
         return found
 
     def inspect(self, references: Iterable[MediaReference]) -> Mapping[MediaReference, MediaError]:
-        """Read the headers of content that was entered; what is wrong with which. Raises OSError."""
+        """Read the headers of content that was entered, and what follows them if the library is thorough.
+
+        Returns what is wrong with which. Raises OSError.
+        """
         new = [one for one in dict.fromkeys(references) if (one.digest, one.modality) not in self._headers]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # most of the time ffmpeg is waited for
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # ffmpeg and Pillow are waited for
             headers = pool.map(self._read_header, new)
             errors = {}
             for reference, header in zip(new, headers, strict=True):
@@ -133,9 +146,13 @@ class MediaLibrary:
 
     def _read_header(self, reference: MediaReference) -> Header | MediaError:
         try:
-            return header_of(self.open(str(reference.digest)), reference.modality, self.limits)
+            path = self.open(str(reference.digest))
+            header = header_of(path, reference.modality, self.limits)
+            if self._thorough:
+                verify(path, header, self.limits)
         except MediaError as error:
             return error
+        return header
 
     def _entered(self, path: Path) -> Content:
         place = _Place.of(path)
