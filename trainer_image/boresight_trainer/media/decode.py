@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from .audio import decode_audio
+from .cache import ArrayCache, Arrays
 from .errors import MediaError
 from .headers import AudioHeader, Header, ImageHeader
 from .images import decode_image
 from .limits import Limits
 from .video import Sampling, decode_video
 
-Arrays = Mapping[str, NDArray[Any]]
+VERSION = 1
+"""Of what decoding gives: raised when it gives something else for the same medium."""
 _SMALL = (16, 16)
 
 
@@ -53,3 +51,36 @@ def decode(path: Path, header: Header, decoding: Decoding, limits: Limits) -> Ar
 def verify(path: Path, header: Header, limits: Limits) -> None:
     """Decode the medium to its end and forget it; of a video a frame a second, small. Raises :class:`MediaError`."""
     decode(path, header, Decoding(Sampling(Fraction(1), limits.frames), size=_SMALL), limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A medium to decode, for a process that has no library."""
+
+    digest: str
+    path: Path
+    header: Header
+    decoding: Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Decodes requests, in whatever process, and looks into the cache first."""
+
+    limits: Limits
+    cache: ArrayCache | None
+
+    def __call__(self, request: Request) -> Arrays:
+        """As :func:`decode`."""
+
+        def make() -> Arrays:
+            return decode(request.path, request.header, request.decoding, self.limits)
+
+        if self.cache is None:
+            return make()
+        parameters = {
+            "version": VERSION,
+            "header": repr(request.header),
+            "decoding": None if isinstance(request.header, ImageHeader | AudioHeader) else repr(request.decoding),
+        }
+        return self.cache.arrays(request.digest, parameters, make)

@@ -39,9 +39,7 @@ def header_of(path: Path, modality: Modality, limits: Limits) -> Header:
     if modality is Modality.IMAGE:
         if not container.pillow:
             raise _other_kind(_streams_of(path, container, limits).kind, container, modality)
-        header = image_header(path, container, limits)
-        limits.check_pixels(header.width, header.height)
-        return header
+        return image_header(path, container, limits)
     if container.pillow:
         raise _other_kind(Modality.IMAGE, container, modality)
     streams = _streams_of(path, container, limits)
