@@ -60,6 +60,15 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     assert np.abs(decoded(path) - expected)[1_000:-1_000].max() < 0.005
 
 
+@pytest.mark.parametrize(("layout", "count"), [("5.1", 6), ("7.1", 8), ("quad", 4), ("2.1", 3), ("hexagonal", 6)])
+def test_channels_of_every_layout_are_mixed(tmp_path: Path, layout: str, count: int) -> None:
+    channels = [tone(440, 1, 48_000)] * count
+    path = a_wav(tmp_path / "a.wav", channels, 48_000)
+    ffmpeg("-channel_layout", layout, "-i", path, "-c:a", "flac" if count != 3 else "pcm_s16le", tmp_path / "a.mka")
+    assert header(tmp_path / "a.mka").channels == count
+    assert dominant_frequency(decoded(tmp_path / "a.mka")) == pytest.approx(440, abs=1)
+
+
 def test_equal_channels_are_as_loud_as_one(tmp_path: Path) -> None:
     loud = tone(440, 1, 16_000, amplitude=0.99)
     path = a_wav(tmp_path / "a.wav", [loud, loud], 16_000)
@@ -124,7 +133,7 @@ def test_a_wav_of_no_bytes_is_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_a_wav_without_samples_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"found no samples \(WAV\)|found a damaged file \(WAV"):
+    with pytest.raises(MediaError, match=r"found no samples \(WAV\), expected a whole file"):
         decoded(a_wav(tmp_path / "a.wav", [np.zeros(0)], 16_000))
 
 
@@ -156,7 +165,7 @@ def test_a_wav_whose_header_gives_no_true_size_lasts_as_long_as_its_samples(tmp_
 def test_noise_behind_a_header_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.mp3"
     path.write_bytes(b"ID3\x04\0\0\0\0\0\0" + np.random.default_rng(7).bytes(50_000).replace(b"\xff", b"\0"))
-    with pytest.raises(MediaError, match=r"damaged file \(MP3|without a sample rate|no samples"):
+    with pytest.raises(MediaError, match=r"found a damaged file \(MP3"):
         decoded(path)
 
 

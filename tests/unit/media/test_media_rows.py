@@ -85,8 +85,9 @@ def test_answers_have_media_too(data: Path, library: MediaLibrary) -> None:
     folder = data / "text-to-image"
     folder.mkdir()
     write_jsonl(folder / "train.jsonl", rows)
+    (data / "b.jpg").rename(folder / "b.jpg")  # one beside the rows, one beside the subsets
     value = an_input(data, format=DataFormat.ALIGN_ANYTHING, subset="text-to-image")
-    a, b = (file_digest(data / name) for name in ("a.png", "b.jpg"))
+    a, b = file_digest(data / "a.png"), file_digest(folder / "b.jpg")
     assert named(loaded(partial(load_preferences, library=library), value)) == [[b, a]]
     assert named(loaded(partial(load_demonstrations, library=library), value)) == [[b]]
     assert named(loaded(partial(load_feedback, library=library), value)) == [[a], [b]]

@@ -206,14 +206,14 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
     made = a_video(tmp_path / "whole.mkv", numbered_frames(50), options=("-c:v", "ffv1", "-cluster_size_limit", 1))
     content = made.read_bytes()
     (tmp_path / "a.mkv").write_bytes(content[: content.index(b"\x1f\x43\xb6\x75")])  # before its first cluster
-    with pytest.raises(MediaError, match=r"without frames|damaged file|no picture"):
+    with pytest.raises(MediaError, match=r"found a damaged file \(Matroska"):
         sampled(tmp_path / "a.mkv", 1)
 
 
 def test_an_mp4_without_samples_is_refused(tmp_path: Path) -> None:
     whole = a_video(tmp_path / "whole.mp4", numbered_frames(10))
     ffmpeg("-i", whole, "-frames:v", 0, "-c", "copy", tmp_path / "a.mp4")
-    with pytest.raises(MediaError, match=r"without frames|damaged file|no picture|expected a video"):
+    with pytest.raises(MediaError, match=r"found a file without frames or sound \(MP4"):
         sampled(tmp_path / "a.mp4", 1)
 
 

@@ -19,7 +19,7 @@ from .dialogues import critique_messages
 from .formats import RowFormat, format_of
 from .language_feedback import format_language_feedback
 from .lengths import Lengths
-from .mixture import CONVERSIONS, ReadRow, Record, raw_rows, read_input
+from .mixture import CONVERSIONS, ReadRow, Record, media_folders, raw_rows, read_input
 from .records import Demonstration, Feedback, Modality, Preference, Prompt, references_of
 from .selection import content_of, held_out
 from .sources import InvalidRow, RawRow, RowError
@@ -199,16 +199,17 @@ def _media(
     decode_all: bool,
 ) -> MediaReport | None:
     """What there is to say of the media that rows name, if they name any."""
-    named = [
-        (row.place, tuple(dict.fromkeys(one for record in _records(row, uses) for one in references_of(record))))
-        for row in rows
-    ]
-    if not any(references for _, references in named):
+    references = {
+        row.place: dict.fromkeys(r for one in _records(row, uses) for r in references_of(one)) for row in rows
+    }
+    if not any(references.values()):
         return None
     from ..media.library import MediaLibrary  # brings numpy and Pillow, for which rows of text have no use
     from ..media.paths import SourcePaths
-    from .media_check import check_media
+    from .media_check import Naming, check_media
 
+    folders = media_folders(value, path)
+    named = [Naming(row.place, folders[row.file], tuple(references[row.place])) for row in rows]
     library = MediaLibrary(scratch, thorough=decode_all)
     return check_media(named, library, SourcePaths(path, value.files), lambda: raw_rows(value, path), seed)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import TypeVar
 
 from ..media.errors import MediaError
@@ -27,32 +26,24 @@ RawRows = Callable[[], Iterable[RawRow | InvalidRow]]
 def with_content(
     rows: Sequence[tuple[str, tuple[R, ...]]], library: MediaLibrary, paths: SourcePaths, raw_rows: RawRows
 ) -> Sequence[tuple[R, ...] | RowError]:
-    """For every row, given by its place and records, its records by content, or what is wrong with one of its media.
+    """For every row, given by its file's folder below the source and its records, the records by content, or what is
+    wrong with one of its media.
 
     The library holds all that the records name then, with headers. Raises OSError.
     """
-    folders = [folder_of(place) for place, _ in rows]
     named = dict.fromkeys(
-        (folder, reference)
-        for folder, (_, records) in zip(folders, rows, strict=True)
-        for record in records
-        for reference in references_of(record)
+        (folder, reference) for folder, records in rows for record in records for reference in references_of(record)
     )
     if not named:
         return [records for _, records in rows]
     known = resolved(named, library, paths, raw_rows)
     results: list[tuple[R, ...] | RowError] = []
-    for folder, (_, records) in zip(folders, rows, strict=True):
+    for folder, records in rows:
         try:
             results.append(tuple(_by_content(record, folder, known) for record in records))
         except RowError as error:
             results.append(error)
     return results
-
-
-def folder_of(place: str) -> str:
-    """The folder, below its source, of the file in which the row at ``<file>:<row number>`` stands."""
-    return str(PurePosixPath(place.rpartition(":")[0]).parent)
 
 
 def resolved(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -14,7 +14,7 @@ from ..media.headers import AudioHeader, ImageHeader
 from ..media.library import MediaLibrary
 from ..media.paths import SourcePaths
 from ..media.video import Sampling
-from .content import Named, RawRows, folder_of, resolved, row_error
+from .content import Named, RawRows, resolved, row_error
 from .lengths import Lengths
 from .records import MediaReference, Modality
 from .selection import rank
@@ -51,6 +51,17 @@ class MediaReport:
     """(place, digest) of every medium of every row."""
 
 
+@dataclass(frozen=True)
+class Naming:
+    """A row and the media that it names."""
+
+    place: str
+    """``<file>:<row number>``."""
+    folder: str
+    """Of the file, below the source."""
+    references: tuple[MediaReference, ...]
+
+
 @dataclass
 class _Found:
     """Where media stand, by content: (place, the reference as the row has it). And what is wrong with others."""
@@ -60,14 +71,10 @@ class _Found:
 
 
 def check_media(
-    rows: Sequence[tuple[str, Collection[MediaReference]]],
-    library: MediaLibrary,
-    paths: SourcePaths,
-    raw_rows: RawRows,
-    seed: int,
+    rows: Sequence[Naming], library: MediaLibrary, paths: SourcePaths, raw_rows: RawRows, seed: int
 ) -> MediaReport:
-    """Look at all media that ``rows``, (place, references) each, name. Raises OSError."""
-    named = {(folder_of(place), reference): None for place, references in rows for reference in references}
+    """Look at all media that ``rows`` name. Raises OSError."""
+    named = {(row.folder, reference): None for row in rows for reference in row.references}
     found = _found(rows, resolved(named, library, paths, raw_rows))
     kinds: dict[Modality, MediaSummary] = {}
     for modality in Modality:
@@ -78,17 +85,15 @@ def check_media(
     return MediaReport(kinds, tuple(found.errors), tuple(dict.fromkeys(contents)))
 
 
-def _found(
-    rows: Sequence[tuple[str, Collection[MediaReference]]], known: Mapping[Named, MediaReference | MediaError]
-) -> _Found:
+def _found(rows: Sequence[Naming], known: Mapping[Named, MediaReference | MediaError]) -> _Found:
     found = _Found()
-    for place, references in rows:
-        for reference in references:
-            one = known[folder_of(place), reference]
+    for row in rows:
+        for reference in row.references:
+            one = known[row.folder, reference]
             if isinstance(one, MediaError):
-                found.errors.append(row_error(reference, one).at_place(place))
+                found.errors.append(row_error(reference, one).at_place(row.place))
             else:
-                found.places[one].append((place, reference))
+                found.places[one].append((row.place, reference))
     return found
 
 

@@ -7,7 +7,7 @@ cannot hide in a large mixture; the holdout is chosen among the prompts of what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -73,6 +73,11 @@ class ReadRow(Generic[T]):
     prompt: Prompt | None
     records: tuple[T, ...]
     error: InvalidRow | None = None
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.place.rpartition(":")[0]
 
 
 def load_prompts(
@@ -167,6 +172,12 @@ def raw_rows(value: DataInput, path: Path) -> Iterator[RawRow | InvalidRow]:
         yield from read_rows(file, form.needed)
 
 
+def media_folders(value: DataInput, path: Path) -> Mapping[str, str]:
+    """By the name of each file of an input: its folder below the source, from which its rows see media."""
+    files = format_of(value).files(path, split=value.split, files=value.files)
+    return {file.name: "" if file.alone else file.path.parent.relative_to(path).as_posix() for file in files}
+
+
 def _read(form: RowFormat, row: RawRow, convert: Convert[T], row_id: str) -> ReadRow[T]:
     prompt = None
     try:
@@ -253,8 +264,9 @@ def _by_content(
     from ..media.paths import SourcePaths
     from .content import with_content  # brings numpy and Pillow, for which rows of text have no use
 
+    folders = media_folders(value, path)
     found = with_content(
-        [(row.place, row.records) for row in rows],
+        [(folders[row.file], row.records) for row in rows],
         library,
         SourcePaths(path, value.files),
         lambda: raw_rows(value, path),

@@ -24,7 +24,7 @@ _RATE = re.compile(r", (\d+) Hz, ([^,]+)")
 _ROTATION = re.compile(r"^      display ?matrix: rotation of (-?[\d.]+) degrees", re.MULTILINE | re.IGNORECASE)
 _GUESSED = "Estimating duration from bitrate"
 _END = re.compile(r"^out_time_us=(\d+)$", re.MULTILINE)
-_LAYOUTS = {"mono": 1, "stereo": 2, "2.1": 3, "3.0": 3, "quad": 4, "4.0": 4, "5.0": 5, "5.1": 6, "6.1": 7, "7.1": 8}
+_LAYOUTS = {"mono": 1, "stereo": 2, "downmix": 2, "binaural": 2, "quad": 4, "hexagonal": 6, "octagonal": 8, "cube": 8}
 _NTSC = {Fraction(rate * 1000, 1001) for rate in (12, 15, 24, 30, 48, 60, 120)}
 _MAX_FPS = 1000
 
@@ -62,7 +62,12 @@ class _Streams:
         self._video = [(line, at) for kind, line, at in found if kind == "Video" and "(attached pic)" not in line]
 
     @property
+    def empty(self) -> bool:
+        return not self._video and not self._audio
+
+    @property
     def kind(self) -> Modality:
+        """What a file is that is not empty; a video may have sound."""
         return Modality.VIDEO if self._video else Modality.AUDIO
 
     def audio_header(self) -> AudioHeader:
@@ -73,7 +78,10 @@ class _Streams:
         match = _RATE.search(self._audio[0])
         if match is None or not int(match[1]):
             raise self._damaged("audio without a sample rate")
-        return AudioHeader(self._seconds("a:0"), int(match[1]), _channels(match[2]))
+        channels = _channels(match[2])
+        if channels is None:
+            raise self._damaged(f"channels that are not known ({match[2]})")
+        return AudioHeader(self._seconds("a:0"), int(match[1]), channels)
 
     def video_header(self) -> VideoHeader:
         if not self._video:
@@ -120,7 +128,12 @@ def _streams_of(path: Path, container: Container, limits: Limits) -> _Streams:
     finished = ffmpeg.run(ffmpeg.opening(path, container, limits), timeout_seconds=limits.timeout_seconds, max_output=0)
     if _DURATION.search(finished.messages) is None:
         raise ffmpeg.refused(container, finished)
-    return _Streams(path, container, limits, finished.messages)
+    streams = _Streams(path, container, limits, finished.messages)
+    if streams.empty:
+        raise MediaError(
+            f"a file without frames or sound ({container.name})", "a whole file", "encode it anew, or leave it out"
+        )
+    return streams
 
 
 def _measured(path: Path, container: Container, stream: str, limits: Limits) -> Fraction:
@@ -143,10 +156,13 @@ def _exact(fps: Fraction) -> Fraction:
     return next((rate for rate in _NTSC if abs(rate - fps) < Fraction(1, 100)), fps)
 
 
-def _channels(layout: str) -> int:
+def _channels(layout: str) -> int | None:
+    """How many channels ``5.1(side)``, ``quad`` or ``3 channels (FL+FR+LFE)`` are; None if that is not known."""
     name = layout.split("(")[0].strip()
-    number = re.match(r"(\d+) channels", name)
-    return int(number[1]) if number else _LAYOUTS.get(name, 1)
+    if re.fullmatch(r"\d+(\.\d+)+", name):
+        return sum(int(number) for number in name.split("."))
+    number = re.fullmatch(r"(\d+) channels", name)
+    return int(number[1]) if number else _LAYOUTS.get(name)
 
 
 def _other_kind(found: Modality, container: Container, expected: Modality) -> MediaError:
