@@ -43,8 +43,8 @@ from PIL import Image
 RESULTS = Path(__file__).parent / "results" / "media.json"
 LIMITS = Limits()
 SIZE = (1280, 720)
-LIKENESS = 3.0
-"""Mean difference of colours, of 255, that conversions may have and frames next to each other have not."""
+LIKENESS = 1.0
+"""Mean difference of colours, of 255, that two versions of ffmpeg may have, and two frames have not."""
 Pixels = NDArray[np.uint8]
 
 

@@ -85,6 +85,20 @@ def test_the_frame_at_a_time_is_the_last_that_began_by_then(tmp_path: Path, rate
     assert numbers_of(frames.pixels) == [int((time + 1e-3) * Fraction(rate)) for time in frames.seconds]
 
 
+@pytest.mark.parametrize("at_each_time", [False, True])
+def test_frames_look_as_pyav_decodes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_each_time: bool) -> None:
+    import av
+
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=128x96:rate=24:duration=4", "-pix_fmt", "yuv420p", tmp_path / "a.mp4")
+    monkeypatch.setattr(video, "SEEK_SECONDS", Fraction(0 if at_each_time else 99))
+    frames = sampled(tmp_path / "a.mp4", 3)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        every = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    for seconds, pixels in zip(frames.seconds, frames.pixels, strict=True):
+        seen = [frame for began, frame in every if began is not None and began <= seconds + 1e-3][-1]
+        assert np.abs(seen.astype(int) - pixels).max() <= 1
+
+
 def test_every_frame_can_be_had(tmp_path: Path) -> None:
     path = a_video(tmp_path / "a.mkv", numbered_frames(20), "10", options=("-c:v", "ffv1"))
     assert np.array_equal(sampled(path, 10).pixels, numbered_frames(20))

@@ -127,8 +127,7 @@ class _Reading:
     def _decoded(self, stream: Any, times: Sequence[Fraction]) -> NDArray[np.uint8]:
         """The frames of ``stream``, one for each of ``times``: [len(times), height, width, 3]."""
         width, height = self.size or (self.header.width, self.header.height)
-        exact = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-        scaled = stream.filter("scale", width, height, flags=exact)
+        scaled = stream.filter("scale", width, height, flags="bicubic")
         raw = {"f": "rawvideo", "pix_fmt": "rgb24", "fps_mode": "passthrough", "vframes": len(times), "threads": 1}
         finished = ffmpeg_process.run(
             ["-v", "error", "-filter_complex_threads", "1", *scaled.output("pipe:1", **raw).get_args()],
