@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from boresight_trainer.data.questions.images.canvas import COLOURS, INK
+from boresight_trainer.data.questions.canvas import COLOURS, INK
 from boresight_trainer.data.questions.images.charts import HIGHEST, LABELS
 from boresight_trainer.data.questions.images.photos import PHOTOS, SURFACES, greys, pieces_of
 from boresight_trainer.data.questions.question import Question

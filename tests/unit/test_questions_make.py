@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import shlex
 from collections import Counter
 from dataclasses import replace
@@ -29,7 +30,7 @@ from boresight_trainer.data.questions.make import Counts, Made, Options, make_al
 from boresight_trainer.data.questions.question import Scene
 from boresight_trainer.data.questions.sides import Side, side_of
 from boresight_trainer.data.uses import Use
-from builders_questions import DATA_SET_KINDS, IMAGE_KINDS
+from builders_questions import DATA_SET_KINDS, IMAGE_KINDS, SPEAKER
 from PIL import Image
 
 SMALL = Counts(prompts=16, evaluation=16, dev=12, feedback=16, holdout=8, warm_start=12, plain=6, preferences=10)
@@ -259,10 +260,47 @@ def test_a_folder_in_use_is_never_written_over(name: str, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("data_set", DATA_SETS, ids=lambda data_set: data_set.name)
+def test_the_kinds_are_listed_with_a_question_of_each(
+    data_set: DataSet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(SPEAKER.parent), prepend=os.pathsep)
+    speech = ["--speech"] if data_set.name == "audio-questions" else []
+    with pytest.raises(SystemExit) as exit_:
+        run(data_set.name, *speech, "--list-kinds")
+    assert exit_.value.code == 0
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert listed == {kind.name: kind.forms[0] for kind in DATA_SET_KINDS[data_set.name]}
+
+
+def test_speech_is_refused_without_its_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StageFailure, match="--speech: found no program espeak-ng on PATH; install it") as failure:
+        run("audio-questions", "--seed", "1", "--speech", "--out", str(tmp_path / "made"))
+    assert failure.value.failure is FailureClass.INVALID_CONFIG
+    assert not (tmp_path / "made").exists()
+
+
+def test_with_its_program_speech_is_part_of_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(SPEAKER.parent), prepend=os.pathsep)
+    run("audio-questions", "--seed", "1", "--speech", *few(), "--out", str(tmp_path / "made"), "--prompts", "18")
+    manifest = json.loads((tmp_path / "made" / "manifest.json").read_text())
+    assert {"speech_number", "speech_word"} <= set(manifest["kinds"])
+    assert "--speech" in shlex.split(manifest["command"])
+    assert manifest["versions"]["espeak-ng"] == "eSpeak NG text-to-speech: 0.0"
+    assert "| speech |" in (tmp_path / "made" / "README.md").read_text()
+
+
 def test_a_kind_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(StageFailure, match='found "no_such", expected all or names from shape_colour, ') as failure:
         choose_kinds("digit,no_such", IMAGE_KINDS)
     assert failure.value.failure is FailureClass.INVALID_CONFIG
+
+
+def test_the_side_of_a_video_is_even(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("video-questions", "--seed", "1", "--out", str(tmp_path), "--size=65")
+    assert "found 65, expected an even number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argument", ["--size=8", "--size=big", "--dev=-1"])

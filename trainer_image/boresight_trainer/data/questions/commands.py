@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.recipe import NEWEST, RECIPES
 from boresight_api.stages import Templates
 
-from ..arguments import add_common, add_counts, at_least, recorded_command, show_progress
+from ..arguments import add_common, add_counts, recorded_command, show_progress
 from ..instructions.files import check_folder, write_data_set
+from .data_sets import DATA_SETS, DataSet
 from .make import Counts, Options, make_all
 from .provenance import README, media_facts, readme
 from .question import QuestionKind
@@ -35,31 +33,9 @@ _COUNTS = {
     "dev": "rows in dev.jsonl",
     "evaluation": "rows in eval.jsonl, on media of the test side",
 }
-_SMALLEST = 64
-"""Pixels a side; the writing in smaller charts cannot be read."""
 _SHOWN = 10
 """Questions between two steps of the progress bar."""
 DONE = 0
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """One of the commands: its arguments beside the common ones, and the kinds of questions that they choose from."""
-
-    name: str
-    help: str
-    shows: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    kinds: Callable[[argparse.Namespace], Sequence[QuestionKind]]
-    versions: Callable[[], dict[str, str]]
-    """Of all that decides the bytes of the media."""
-
-    def add_all_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """The arguments of this command."""
-        add_common(parser)
-        parser.add_argument("--kinds", default="all", help="all, or names separated by commas")
-        self.add_arguments(parser)
-        add_counts(parser, _COUNTS, Counts())
 
 
 def add_make_commands(data_sets: Subparsers) -> None:
@@ -76,7 +52,7 @@ def add_make_commands(data_sets: Subparsers) -> None:
             "data/feedback.jsonl",
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        data_set.add_all_arguments(parser)
+        _add_arguments(data_set, parser)
         parser.set_defaults(command=partial(run, data_set))
 
 
@@ -91,13 +67,13 @@ def run(data_set: DataSet, options: argparse.Namespace) -> int:
             show_progress("questions", done, total)
 
     made = make_all(making, on_question)
-    command = recorded_command(("boresight", "data", "make", data_set.name), data_set.add_all_arguments, options)
+    command = recorded_command(("boresight", "data", "make", data_set.name), partial(_add_arguments, data_set), options)
     facts: dict[str, Any] = {
         "command": command,
         "seed": options.seed,
         "kinds": [kind.name for kind in making.kinds],
-        "license": "Apache-2.0, but for media of other sources",
-        "versions": {"python": platform.python_version(), **data_set.versions()},
+        "license": "Apache-2.0; of media as their sources say",
+        "versions": {"python": platform.python_version(), **data_set.versions(options)},
         **media_facts(made),
     }
     media = {path: medium.content for path, medium in made.media.items()}
@@ -122,7 +98,7 @@ def making_options(data_set: DataSet, options: argparse.Namespace) -> Options:
 def choose_kinds(names: str, kinds: Iterable[QuestionKind]) -> tuple[QuestionKind, ...]:
     """``all`` kinds or those named, in the order of the names. Raises StageFailure(InvalidConfig) for unknown ones."""
     by_name = {kind.name: kind for kind in kinds}
-    chosen = list(by_name) if names == "all" else [name.strip() for name in names.split(",")]
+    chosen = list(by_name) if names == "all" else list(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in chosen:
         if name not in by_name:
             raise StageFailure(
@@ -132,34 +108,31 @@ def choose_kinds(names: str, kinds: Iterable[QuestionKind]) -> tuple[QuestionKin
     return tuple(by_name[name] for name in chosen)
 
 
-def _image_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(data_set: DataSet, parser: argparse.ArgumentParser) -> None:
+    add_common(parser)
+    parser.add_argument("--kinds", default="all", help="all, or names separated by commas")
     parser.add_argument(
-        "--size", type=at_least(_SMALLEST), default=112, metavar="PIXELS", help="of each side of the images"
+        "--list-kinds",
+        action=_ListKinds,
+        nargs=0,
+        const=data_set,
+        default=argparse.SUPPRESS,
+        help="print the names of all kinds with a question of each, and exit",
     )
+    data_set.add_arguments(parser)
+    add_counts(parser, _COUNTS, Counts())
 
 
-def _image_kinds(options: argparse.Namespace) -> Sequence[QuestionKind]:
-    from .images import image_kinds
+class _ListKinds(argparse.Action):
+    """Prints the kinds of the data set in ``const``. They are imported for that alone, so no help text names them."""
 
-    return image_kinds(options.size)
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    """Versions of those that are installed; the others have made nothing."""
-    installed = {}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            installed[package] = version(package)
-    return installed
-
-
-IMAGE_QUESTIONS = DataSet(
-    name="image-questions",
-    help="questions about images: shapes, charts, real photos, handwritten digits",
-    shows="images (rendered shapes and charts, pieces of real photos, handwritten digits)",
-    add_arguments=_image_arguments,
-    kinds=_image_kinds,
-    versions=partial(_versions, "pillow", "numpy", "scikit-image", "scikit-learn"),
-)
-
-DATA_SETS = (IMAGE_QUESTIONS,)
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,  # noqa: ARG002 the options so far decide
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        for kind in self.const.kinds(namespace):
+            sys.stdout.write(f"{kind.name:<18} {kind.forms[0]}\n")
+        parser.exit()

@@ -93,12 +93,20 @@ class QuestionKind(ABC):
     def constraint(self, scene: Scene, fact: str) -> Fact:
         """What verifies answers."""
 
+    def scene(self, rng: Random, side: Side) -> Scene | None:
+        """A scene of ``side``; None if none was found in :data:`TRIES` tries."""
+        return self._first(rng, side, lambda _: True)
+
     def question(self, rng: Random, side: Side) -> Question | None:
-        """A question about a scene of ``side``; None if none was found in :data:`TRIES` tries."""
+        """A question about a scene of ``side``, its medium rendered; None where :meth:`scene` finds none."""
+        scene = self.scene(rng, side)
+        return None if scene is None else self._ask(rng, scene)
+
+    def _first(self, rng: Random, side: Side, wanted: Callable[[Scene], bool]) -> Scene | None:
         for _ in range(TRIES):
             scene = self.draw(rng, side)
-            if scene is not None and all(side_of(key) is side for key in scene.keys):
-                return self._ask(rng, scene)
+            if scene is not None and wanted(scene) and all(side_of(key) is side for key in scene.keys):
+                return scene
         return None
 
     def _ask(self, rng: Random, scene: Scene) -> Question:
@@ -124,9 +132,16 @@ class QuestionKind(ABC):
 
 
 class ChoiceQuestion(QuestionKind):
-    """A question with a few named answers."""
+    """A question with a few named answers, each of them as frequent as the others: a side may have few scenes, and a
+    model should not be right because it knows which answer they mostly have.
+    """
 
     options: ClassVar[tuple[str, ...]]
+
+    def scene(self, rng: Random, side: Side) -> Scene | None:
+        """A scene of ``side`` with one of the options, drawn first, as its answer."""
+        answer = rng.choice(self.options)
+        return self._first(rng, side, lambda scene: scene.answer == answer)
 
     def constraint(self, scene: Scene, fact: str) -> Fact:
         """The right one of the options."""

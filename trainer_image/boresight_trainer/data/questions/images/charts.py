@@ -8,9 +8,9 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..canvas import COLOURS, INK, RGB, blank, png
 from ..question import ChoiceQuestion, NumberQuestion, Scene, Wrong, different, off_by_one, opposite
 from ..sides import Side
-from .canvas import COLOURS, INK, RGB, blank, png
 from .kinds import ImageKind
 
 LABELS = ("K", "L", "M", "N")

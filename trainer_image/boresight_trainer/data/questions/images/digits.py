@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..canvas import png
 from ..library import needed
 from ..medium import Source
 from ..question import ChoiceQuestion, NumberQuestion, Scene, Wrong, different, off_by_one, opposite
 from ..sides import Side, side_of
-from .canvas import png
 from .kinds import ImageKind
 
 DIGITS = Source(

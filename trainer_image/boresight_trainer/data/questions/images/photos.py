@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ..canvas import INK, png
 from ..library import needed
 from ..medium import Source
 from ..question import ChoiceQuestion, Scene, Wrong, opposite
 from ..sides import Side, side_of
-from .canvas import INK, png
 from .kinds import ImageKind
 
 _GRID = 6

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from ..canvas import COLOURS, SHAPES, blank, draw_shape, png
 from ..question import ChoiceQuestion, ColourQuestion, NumberQuestion, Scene, Wrong, different, off_by_one, opposite
 from ..sides import Side
-from .canvas import COLOURS, SHAPES, blank, draw_shape, png
 from .kinds import ImageKind
 
 _CELLS = tuple((column, row) for row in range(3) for column in range(3))
