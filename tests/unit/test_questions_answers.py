@@ -88,6 +88,7 @@ def test_a_right_answer_is_to_be_kept_and_its_critique_blames_nothing(constraint
     [
         (COLOUR | {"answer": "crimson"}, 'constraint "colour", parameter "answer": found \'crimson\', expected one of'),
         (CHOICE | {"answer": "middle"}, "expected one of top left, top right"),
+        (CHOICE | {"options": "left, top left"}, "expected options of which none is part of another"),
         (NUMBER | {"answer": "3"}, "parameter of type int"),
         ({"kind": "number", "question": "q", "answer": 3}, 'parameter "fact": found None'),
     ],

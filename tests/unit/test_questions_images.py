@@ -15,6 +15,7 @@ from boresight_trainer.data.questions.sides import Side
 from builders_questions import IMAGE_KINDS, answer_of, coloured, drawn, pixels_of, shapes_in
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.feature import match_template
 from sklearn.datasets import load_digits
 
 
@@ -115,12 +116,21 @@ def test_the_photo_is_of_what_the_answer_says() -> None:
 
 
 def is_cut_from(question: Question) -> bool:
-    """Whether the colours of the image are some of those of the piece that its key names."""
-    (side,) = {side for side in Side for photo in PHOTOS for piece in pieces_of(photo, side)
-               if piece.key == question.medium.keys[0]}  # fmt: skip
-    (piece,) = (piece for photo in PHOTOS for piece in pieces_of(photo, side) if piece.key == question.medium.keys[0])
-    whole, cut = np.asarray(piece.image, dtype=float), pixels_of(question).astype(float)
-    return bool(np.abs(whole.mean(axis=(0, 1)) - cut.mean(axis=(0, 1))).max() < 30)
+    """Whether the image, mirrored or not and in some size, is found in the piece that its key names."""
+    (piece,) = (
+        piece
+        for photo in PHOTOS
+        for side in Side
+        for piece in pieces_of(photo, side)
+        if piece.key == question.medium.keys[0]
+    )
+    whole, image = greys(piece.image), Image.open(io.BytesIO(question.medium.content)).convert("L")
+    most = min(whole.shape)
+    sizes = range(int(0.8 * most), most + 1)
+    templates = (np.asarray(image.resize((size, size))) for size in sizes)
+    return any(
+        match_template(whole, template[:, ::direction]).max() > 0.9 for template in templates for direction in (1, -1)
+    )
 
 
 def test_the_half_that_is_said_to_be_brighter_is() -> None:

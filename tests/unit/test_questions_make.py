@@ -24,7 +24,8 @@ from boresight_trainer.data.instructions.files import jsonl
 from boresight_trainer.data.instructions.verifiers import verify
 from boresight_trainer.data.making import add_make_command
 from boresight_trainer.data.questions import library
-from boresight_trainer.data.questions.commands import DATA_SETS, DataSet, choose_kinds
+from boresight_trainer.data.questions.commands import choose_kinds
+from boresight_trainer.data.questions.data_sets import DATA_SETS, DataSet
 from boresight_trainer.data.questions.images import digits, photos, shapes
 from boresight_trainer.data.questions.make import Counts, Made, Options, make_all
 from boresight_trainer.data.questions.question import Scene
@@ -197,7 +198,9 @@ def few() -> list[str]:
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS, ids=lambda data_set: data_set.name)
-def test_the_recorded_command_makes_the_same_folder_again(data_set: DataSet, tmp_path: Path) -> None:
+def test_the_recorded_command_makes_the_same_folder_again(
+    data_set: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(data_set.name, "--seed", "7", *few(), "--out", str(tmp_path / "a")) == 0
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     command = shlex.split(manifest["command"])
@@ -205,6 +208,10 @@ def test_the_recorded_command_makes_the_same_folder_again(data_set: DataSet, tmp
     assert str(tmp_path) not in manifest["command"]
     assert run(*command[3:], "--out", str(tmp_path / "b")) == 0
     assert folder_of(tmp_path / "a") == folder_of(tmp_path / "b")
+    shown = capsys.readouterr()
+    assert "[#######.......................] 10 of 42 questions" in shown.err
+    assert shown.err.endswith("] 42 of 42 questions\n")
+    assert f"{tmp_path / 'b' / 'eval.jsonl'}: 6 rows" in shown.out
 
 
 def folder_of(folder: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, ClassVar, Self
 
 from .. import text
@@ -56,8 +57,11 @@ class Choice(Fact):
     @classmethod
     def from_json(cls, constraint: Mapping[str, Any]) -> Self:
         parsed = super().from_json(constraint)
-        if parsed.answer not in parsed.choices():
+        options = parsed.choices()
+        if parsed.answer not in options:
             raise invalid(cls.kind, "answer", parsed.answer, f"one of {parsed.options}")
+        if any(text.count_word(longer, shorter) for shorter, longer in permutations(options, 2)):
+            raise invalid(cls.kind, "options", parsed.options, "options of which none is part of another")
         return parsed
 
     def choices(self) -> list[str]:

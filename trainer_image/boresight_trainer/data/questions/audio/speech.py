@@ -49,14 +49,16 @@ class Speaker:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "said.wav"
             command = [program, "-v", self.voice, "-s", str(self.speed), "-p", str(self.pitch), "-w", str(file), words]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-            if done.returncode != 0 or not file.is_file():
+            try:
+                subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
+                return file.read_bytes()
+            except (OSError, subprocess.SubprocessError) as error:
+                said = (getattr(error, "stderr", None) or "").strip()
                 raise StageFailure(
                     FailureClass.INFRASTRUCTURE,
-                    f"{program} could not say {words!r} (exit code {done.returncode}): {done.stderr.strip()}; "
-                    "see whether it speaks on its own, or leave out --speech",
-                )
-            return file.read_bytes()
+                    f"{program} could not say {words!r}: {said or error}; see whether it speaks on its own, or leave "
+                    "out --speech",
+                ) from error
 
 
 @dataclass(frozen=True)
