@@ -66,7 +66,7 @@ def test_the_colour_that_comes_first_is_the_answer() -> None:
         assert not frames[0]
 
 
-def test_frames_come_back_as_they_were_encoded_and_no_program_signs_them() -> None:
+def test_frames_come_back_as_they_were_encoded_and_no_version_signs_them() -> None:
     frames = [Image.new("RGB", (SIZE, SIZE), (10 * number, 128, 255 - 10 * number)) for number in range(24)]
     first, second = encoded(frames), encoded(frames)
     assert first == second
