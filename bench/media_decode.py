@@ -30,7 +30,7 @@ from pathlib import Path
 import av
 import numpy as np
 from boresight_trainer.data.records import Modality
-from boresight_trainer.media.ffmpeg_process import binary
+from boresight_trainer.media.ffmpeg import ffmpeg_binary
 from boresight_trainer.media.headers import VideoHeader
 from boresight_trainer.media.images import decode_image
 from boresight_trainer.media.limits import Limits
@@ -102,7 +102,19 @@ def ffmpeg_all(video: Video) -> Pixels:
     times = video.times
     every = Fraction(video.header.seconds, len(times))
     chosen = f"fps={1 / every}:round=up:start_time={times[0] + 1e-3:.6f}"
-    command = [binary(), "-v", "error", "-threads", "1", "-i", video.path, "-vf", chosen, "-frames:v", len(times)]
+    command = [
+        ffmpeg_binary(),
+        "-v",
+        "error",
+        "-threads",
+        "1",
+        "-i",
+        video.path,
+        "-vf",
+        chosen,
+        "-frames:v",
+        len(times),
+    ]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
     output = subprocess.run([str(word) for word in command], capture_output=True, check=True).stdout
     return np.frombuffer(output, dtype=np.uint8).reshape(-1, video.header.height, video.header.width, 3)
@@ -111,7 +123,7 @@ def ffmpeg_all(video: Video) -> Pixels:
 def make_video(folder: Path, seconds: int) -> Path:
     path = folder / f"{seconds}.mp4"
     picture = f"testsrc2=size={SIZE[0]}x{SIZE[1]}:rate=30:duration={seconds}"
-    command = [binary(), "-v", "error", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-preset", "veryfast"]
+    command = [ffmpeg_binary(), "-v", "error", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-preset", "veryfast"]
     subprocess.run([*command, "-pix_fmt", "yuv420p", str(path)], check=True)
     return path
 
@@ -205,7 +217,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "machine": {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()},
         "versions": {name: importlib.metadata.version(name) for name in ("av", "pillow", "numpy", "imageio-ffmpeg")},
-        "ffmpeg": subprocess.run([binary(), "-version"], capture_output=True, text=True).stdout.split()[2],
+        "ffmpeg": subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True).stdout.split()[2],
     }
     RESULTS.write_text(json.dumps(known, indent=2) + "\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from boresight_trainer.media.ffmpeg_process import binary
+from boresight_trainer.media.ffmpeg import ffmpeg_binary
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,7 +18,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 def ffmpeg(*arguments: object, given: bytes | None = None) -> None:
     """Run ffmpeg, which must succeed."""
-    command = [binary(), "-v", "error", "-y", *map(str, arguments)]
+    command = [ffmpeg_binary(), "-v", "error", "-y", *map(str, arguments)]
     subprocess.run(command, input=given, check=True, timeout=60)
 
 

@@ -7,11 +7,9 @@ decoded side by side, so more threads each would only fight for the same cores.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Timer
@@ -19,22 +17,13 @@ from typing import IO
 
 from .containers import Container
 from .errors import MediaError
+from .ffmpeg import ffmpeg_binary
 from .limits import Limits
 
 _MESSAGE_BYTES = 65_536
 _MAX_ALLOCATION = 1 << 30
 """Bytes of any one piece of memory that ffmpeg asks for: a header that wants more is absurd."""
 _GLOBAL = ("-hide_banner", "-nostdin", "-nostats", "-max_alloc", str(_MAX_ALLOCATION))
-
-
-@cache
-def binary() -> str:
-    """The ffmpeg on PATH, else the one that imageio-ffmpeg ships. Raises RuntimeError if there is neither."""
-    if (found := shutil.which("ffmpeg")) is not None:
-        return found
-    import imageio_ffmpeg
-
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def input_options(container: Container, limits: Limits) -> dict[str, str | int]:
@@ -82,7 +71,7 @@ def run(arguments: Sequence[str], *, timeout_seconds: float, max_output: int) ->
     """
     with TemporaryFile() as messages:
         process = subprocess.Popen(
-            [binary(), *_GLOBAL, *arguments],
+            [ffmpeg_binary(), *_GLOBAL, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,
