@@ -223,7 +223,7 @@ def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
 
 @contextmanager
 def plain_attention(model: PreTrainedModel, implementation: str = "sdpa") -> Iterator[None]:
-    """Within it the language model attends as transformers does, for generation and for comparison. Towers always do."""
+    """Within it the language model attends as transformers does, as towers always do: to generate, or to compare."""
     decoder = decoder_of(model)
     before = decoder.config._attn_implementation
     decoder.set_attn_implementation(implementation)

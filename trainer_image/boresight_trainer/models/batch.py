@@ -260,9 +260,7 @@ def pack_positions(
     return chain_positions(lengths, parents, media)[0]
 
 
-def place_media(
-    lengths: Sequence[int], media: Sequence[Sequence[MediaSpan]], device: torch.device
-) -> PackMedia | None:
+def place_media(lengths: Sequence[int], media: Sequence[Sequence[MediaSpan]], device: torch.device) -> PackMedia | None:
     """Where the media of segments of ``lengths`` tokens stand on the flat axis; None if there are none."""
     starts = np.concatenate([[0], np.cumsum(lengths)])
     first_row: dict[str, int] = {}

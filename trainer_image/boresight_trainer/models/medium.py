@@ -1,4 +1,4 @@
-"""Media of prompts as models see them: known from their headers, placed on token axes, loaded only when a tower runs."""
+"""Media of prompts as models see them: measured by their headers, placed among tokens, loaded when a tower runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class VideoHeader:
 
 
 Header = ImageHeader | AudioHeader | VideoHeader
-Content = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+Content = npt.NDArray[Any]
 """Decoded media: image ``[H, W, 3]`` uint8, sound ``[samples]`` float32, video ``[F, H, W, 3]`` uint8."""
 
 Inputs = Mapping[str, npt.NDArray[Any]]
@@ -70,11 +70,29 @@ class Medium:
 
     id: str
     """Names the content, its header and the parameters of the family's processor."""
-    modality: Modality
+    digest: str
+    """Names the content alone."""
+    header: Header
     num_tokens: int
     """Placeholder tokens, as many as the tower makes features."""
     grid: Grid | None = None
     """None where the tokens count positions as text does."""
+
+    @property
+    def modality(self) -> Modality:
+        """What it is, as its header says."""
+        return modality_of(self.header)
+
+
+def modality_of(header: Header) -> Modality:
+    """What a header describes."""
+    match header:
+        case ImageHeader():
+            return Modality.IMAGE
+        case AudioHeader():
+            return Modality.AUDIO
+        case VideoHeader():
+            return Modality.VIDEO
 
 
 MediaLoader = Callable[[Medium], Inputs]

@@ -26,6 +26,8 @@ _PROVEN = frozenset(
         "LlamaForCausalLM",
         "LlavaForConditionalGeneration",
         "Qwen2ForCausalLM",
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2_5_VLForConditionalGeneration",
         "Qwen3ForCausalLM",
     }
 )

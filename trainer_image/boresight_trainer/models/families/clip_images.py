@@ -21,7 +21,8 @@ class SquareImages:
         if settings.get("do_pad"):
             raise unsupported("do_pad", settings["do_pad"], False)
         self.size, crop = settings["size"], settings["crop_size"]
-        self.crop_height, self.crop_width = (crop, crop) if isinstance(crop, int) else (crop["height"], crop["width"])
+        self.crop_height = int(crop if isinstance(crop, int) else crop["height"])
+        self.crop_width = int(crop if isinstance(crop, int) else crop["width"])
         self.parameters = {
             "size": self.size,
             "crop": [self.crop_height, self.crop_width],

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from boresight_api.outcome import FailureClass, StageFailure
 
 from ...data.records import Modality
-from ..medium import AudioHeader, Content, Grid, Header, ImageHeader, Inputs, Medium
+from ..medium import Content, Grid, Header, Inputs, Medium, modality_of
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
     from .files import ModelFiles
-
-_MODALITY: Mapping[type, Modality] = {ImageHeader: Modality.IMAGE, AudioHeader: Modality.AUDIO}
 
 
 @dataclass(frozen=True)
@@ -99,12 +97,7 @@ class Family(ABC):
         num_tokens, grid = self.measure(header)
         facts = [digest, modality, asdict(header), type(self).__name__, self.parameters(modality)]
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return Medium(name, modality, num_tokens, grid)
-
-
-def modality_of(header: Header) -> Modality:
-    """What a header describes."""
-    return _MODALITY.get(type(header), Modality.VIDEO)
+        return Medium(name, digest, header, num_tokens, grid)
 
 
 def base_of(model: PreTrainedModel) -> PreTrainedModel:
@@ -117,5 +110,5 @@ def unsupported(setting: str, found: object, expected: object) -> StageFailure:
     """The failure of a model whose folder asks for what its family does not implement."""
     return StageFailure(
         FailureClass.INVALID_CONFIG,
-        f"model: {setting} is {found!r}, expected {expected!r}; this processor is not implemented, choose another model",
+        f"model: {setting} is {found!r}, expected {expected!r}; nothing else is implemented, choose another model",
     )

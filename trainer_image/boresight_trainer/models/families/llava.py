@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Llava(Family):
     model's strategy keeps it. The file's crop must be the tower's image size."""
 
     architecture = "LlavaForConditionalGeneration"
-    placeholders: Mapping[Modality, str] = {Modality.IMAGE: "<image>"}
+    placeholders: ClassVar[Mapping[Modality, str]] = {Modality.IMAGE: "<image>"}
 
     def __init__(self, files: ModelFiles) -> None:
         super().__init__(files)
