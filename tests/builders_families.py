@@ -28,9 +28,13 @@ from transformers import (
     PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
+    WhisperFeatureExtractor,
 )
 
 TEXT: dict[str, Any] = {
@@ -204,7 +208,43 @@ def expanded_ids(folder: Path, text: str, counts: Mapping[str, Sequence[int]]) -
     return ids
 
 
-RIGS: dict[str, Callable[[Path], Rig]] = {"llava": llava, "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl}
+def qwen2_audio(folder: Path) -> Rig:
+    """Qwen2-Audio: spectrograms of one second."""
+    tokens = _tokenizer(["<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"], "")
+    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=1)
+    template = Qwen2AudioProcessor.default_chat_template.fget(None)
+    tokens = tokens.with_template(template)
+    config = Qwen2AudioConfig(
+        audio_config={
+            "num_mel_bins": 16,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "d_model": 32,
+            "max_source_positions": 50,
+        },
+        text_config={"model_type": "qwen2", **TEXT, "vocab_size": _size(tokens)},
+        audio_token_id=_id(tokens, "<|AUDIO|>"),
+    )
+
+    def hf_media(contents: Sequence[Content], headers: Sequence[Header]) -> dict[str, Tensor]:
+        made = extractor(list(contents), sampling_rate=16000, return_attention_mask=True, return_tensors="pt")
+        return {"input_features": made["input_features"], "feature_attention_mask": made["attention_mask"]}
+
+    def hf_ids(text: str, contents: Sequence[Content], headers: Sequence[Header]) -> list[int]:
+        whole = Qwen2AudioProcessor(extractor, AutoTokenizer.from_pretrained(folder), template)
+        return whole(text=[text], audio=list(contents) or None, sampling_rate=16000)["input_ids"][0]
+
+    _write(folder, tokens, config, {"preprocessor_config.json": extractor})
+    return Rig(folder, lambda: _model(Qwen2AudioForConditionalGeneration, config), hf_media, hf_ids, "<|AUDIO|>")
+
+
+RIGS: dict[str, Callable[[Path], Rig]] = {
+    "llava": llava,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen2_audio": qwen2_audio,
+}
 
 
 def _images(contents: Sequence[Content]) -> list[Image.Image]:

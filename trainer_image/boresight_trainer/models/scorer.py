@@ -25,6 +25,7 @@ _PROVEN = frozenset(
     {
         "LlamaForCausalLM",
         "LlavaForConditionalGeneration",
+        "Qwen2AudioForConditionalGeneration",
         "Qwen2ForCausalLM",
         "Qwen2VLForConditionalGeneration",
         "Qwen2_5_VLForConditionalGeneration",

@@ -17,6 +17,7 @@ GROUP = "boresight.families"
 _FAMILIES = {
     "llava": "llava:Llava",
     "qwen2_5_vl": "qwen2_vl:Qwen25VL",
+    "qwen2_audio": "qwen2_audio:Qwen2Audio",
     "qwen2_vl": "qwen2_vl:Qwen2VL",
 }
 """``model_type`` to module and class in this folder; a module is imported when a model needs it."""
