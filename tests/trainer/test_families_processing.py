@@ -71,7 +71,7 @@ def test_a_header_alone_tells_the_number_of_features(rig: Rig) -> None:
     for reference in media_of_every_size(rig):
         digest, header = rig.shelf.find(reference)
         medium = rig.family.medium(digest, header)
-        assert len(rig.features().of(model, [medium])) == medium.num_tokens, reference.path
+        assert len(rig.features().of(model, [medium])[medium.id]) == medium.num_tokens, reference.path
 
 
 def test_the_words_of_a_user_never_stand_for_media(rig: Rig) -> None:

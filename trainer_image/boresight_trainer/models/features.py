@@ -68,23 +68,33 @@ class MediaFeatures:
         self._load = load
         self._cache = cache
 
-    def embed(self, model: PreTrainedModel, input_ids: Tensor, media: PackMedia | None) -> Tensor:
-        """``[T, hidden]``: embeddings of ``input_ids`` ``[T]``, features in the places of their placeholders."""
+    def embed(
+        self,
+        model: PreTrainedModel,
+        input_ids: Tensor,
+        media: PackMedia | None,
+        features: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """``[T, hidden]``: embeddings of ``input_ids`` ``[T]``, features in the places of their placeholders.
+
+        ``features`` are those of the media if they are known already.
+        """
         embeddings: Tensor = model.get_input_embeddings()(input_ids)
         distinct = media.distinct if media is not None else ()
         if media is not None:
-            features = self.of(model, distinct).to(embeddings.dtype).index_select(0, media.features)
-            embeddings = embeddings.index_copy(0, media.tokens, features)
+            known = self.of(model, distinct) if features is None else features
+            rows = torch.cat([known[medium.id] for medium in distinct]).to(embeddings.dtype)
+            embeddings = embeddings.index_copy(0, media.tokens, rows.index_select(0, media.features))
         stand_in = self.stand_in(model, distinct) if torch.is_grad_enabled() else None
         return embeddings if stand_in is None else embeddings + stand_in.to(embeddings.dtype)
 
-    def of(self, model: PreTrainedModel, media: Sequence[Medium]) -> Tensor:
-        """``[F, hidden]``: the features of ``media``, one after the other. One call a tower, whatever their number."""
+    def of(self, model: PreTrainedModel, media: Sequence[Medium]) -> dict[str, Tensor]:
+        """``[tokens, hidden]`` features of each of ``media``, by id. One call a tower, whatever their number."""
         base = base_of(model)
         found: dict[str, Tensor] = {}
         for tower in self.family.towers:
             found.update(self._by_tower(base, tower, [m for m in media if m.modality in tower.modalities]))
-        return torch.cat([found[medium.id] for medium in media])
+        return found
 
     def stand_in(self, model: PreTrainedModel, media: Sequence[Medium]) -> Tensor | None:
         """A zero that is connected to every trainable parameter of the towers that ``media`` do not need.

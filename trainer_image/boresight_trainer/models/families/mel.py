@@ -74,7 +74,7 @@ class LogMel:
         mel = np.zeros((self.bins, self.columns))
         mel[:, :reached] = self._filters.T @ power.T
         loudness = np.log10(np.maximum(mel, 1e-10))
-        return ((np.maximum(loudness, loudness.max() - 8) + 4) / 4).astype(np.float32)
+        return np.asarray((np.maximum(loudness, loudness.max() - 8) + 4) / 4, np.float32)
 
     @cached_property
     def _hann(self) -> npt.NDArray[np.float64]:

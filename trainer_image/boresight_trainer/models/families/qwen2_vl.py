@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -176,8 +177,9 @@ def see(base: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Sequence[Tensor]
     tower = base.visual
     grid = inputs["grid_thw"]
     features: Tensor = tower(inputs["pixel_values"].to(tower.dtype), grid_thw=grid).pooler_output
-    sizes = grid.prod(-1) // tower.spatial_merge_size**2
-    return features.split(sizes.tolist())
+    sizes: list[int] = (grid.prod(-1) // tower.spatial_merge_size**2).tolist()
+    starts = accumulate(sizes, initial=0)
+    return [features.narrow(0, start, size) for start, size in zip(starts, sizes, strict=False)]
 
 
 def _resized(height: int, width: int, factor: int, least: int, most: int) -> tuple[int, int]:
