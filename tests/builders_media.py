@@ -56,11 +56,11 @@ class Shelf:
         return hashlib.sha256(content.tobytes()).hexdigest(), header
 
     def loader(self, family: Family) -> Callable[[Medium], Inputs]:
-        by_digest = {hashlib.sha256(content.tobytes()).hexdigest(): content for _, content in self._contents.values()}
-
         def load(medium: Medium) -> Inputs:
             self.loaded[medium.id] += 1
-            return family.prepare(by_digest[medium.digest], medium.header)
+            contents = (content for _, content in self._contents.values())
+            content = next(c for c in contents if hashlib.sha256(c.tobytes()).hexdigest() == medium.digest)
+            return family.prepare(content, medium.header)
 
         return load
 
@@ -130,9 +130,7 @@ class Rig:
         return family
 
     def chat(self) -> MediaChat:
-        family = self.family
-        chat = ChatTokenizer.from_folder(self.folder, placeholders=family.placeholders)
-        return MediaChat(chat, family, self.shelf.find)
+        return MediaChat(ChatTokenizer.from_folder(self.folder), self.shelf.find)
 
     def features(self, cache: FeatureCache | None = None) -> MediaFeatures:
         return MediaFeatures(self.family, self.shelf.loader(self.family), cache)

@@ -71,9 +71,7 @@ def test_greedy_tokens_are_those_of_transformers_own_generate(rig: Rig) -> None:
                 max_new_tokens=GREEDY.max_tokens,
                 eos_token_id=sorted(rig.chat().chat.terminators),
                 pad_token_id=0,
-                suppress_tokens=list(
-                    range(rig.chat().chat.vocabulary_size, model.get_output_embeddings().out_features)
-                ),
+                suppress_tokens=list(padding),
             )
         assert generation.token_ids == tuple(ids[0, len(request.prompt_ids) :].tolist()), row.id
 

@@ -94,9 +94,9 @@ def test_a_template_for_text_marks_media_among_the_words(rig: Rig) -> None:
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token }}{% endfor %}"
         "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
     )
-    chat = ChatTokenizer.from_folder(rig.folder, chat_template=template, placeholders=rig.family.placeholders)
+    chat = ChatTokenizer.from_folder(rig.folder, chat_template=template)
     row = next(row for row in rows_of(rig) if len(row.media) == 2)
-    prompt = MediaChat(chat, rig.family, rig.shelf.find).prompt(row.id, row.messages)
+    prompt = MediaChat(chat, rig.shelf.find).prompt(row.id, row.messages)
     assert [span.medium.digest for span in prompt.media] == [rig.shelf.find(m)[0] for m in row.media]
     without = [token for i, token in enumerate(prompt.ids) if not any(s.start <= i < s.stop for s in prompt.media)]
     words = chat.encode_text(f"user: {row.messages[0].content}")
@@ -108,7 +108,7 @@ def test_a_template_that_does_not_mark_media_is_refused(rig: Rig) -> None:
         "{% for m in messages %}{% for p in m['content'] %}{{ p['text'] }}{% endfor %}{{ eos_token }}{% endfor %}"
     )
     with pytest.raises(StageFailure, match="does not mark each medium with") as caught:
-        ChatTokenizer.from_folder(rig.folder, chat_template=template, placeholders=rig.family.placeholders)
+        ChatTokenizer.from_folder(rig.folder, chat_template=template)
     assert caught.value.failure is FailureClass.INVALID_CONFIG
 
 
@@ -123,11 +123,11 @@ def test_a_row_whose_media_the_template_drops_is_named(rig: Rig) -> None:
         + "{% endif %}{% for p in m['content'] if p['type'] == 'text' %}{{ p['text'] }}{% endfor %}{{ eos_token }}"
         "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     )
-    chat = ChatTokenizer.from_folder(rig.folder, chat_template=template, placeholders=rig.family.placeholders)
+    chat = ChatTokenizer.from_folder(rig.folder, chat_template=template)
     medium = media_of_every_size(rig)[0]
     messages = [user("Hello world!"), Message("assistant", "Hi."), user("What is it?", medium)]
     with pytest.raises(StageFailure, match=rf"row r7: found 0 places for 1 {medium.modality} media") as caught:
-        MediaChat(chat, rig.family, rig.shelf.find).prompt("r7", messages)
+        MediaChat(chat, rig.shelf.find).prompt("r7", messages)
     assert caught.value.failure is FailureClass.INVALID_DATA
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 from boresight_trainer.models.batch import Sample, Segment, build_pack
-from boresight_trainer.models.features import MediaFeatures, tower_parameters
+from boresight_trainer.models.features import MediaFeatures, parameters_below
 from boresight_trainer.models.medium import Inputs, Medium
 from boresight_trainer.models.scorer import Scorer
 from builders_families import RIGS, rows_of
@@ -116,7 +116,7 @@ def test_without_media_every_tower_that_trains_still_takes_part(rig: Rig, rows: 
     scores = rig.scorer(model)(build_pack(samples))
     (weighted(scores.logprobs).sum() + scores.sums().sum()).backward()
     for tower in rig.family.towers:
-        for name, parameter in tower_parameters(model.base_model, tower):
+        for name, parameter in parameters_below(model.base_model, tower.modules):
             if name in used_by_media(rig):
                 assert parameter.grad is not None, name
                 assert not parameter.grad.any(), name
@@ -131,7 +131,7 @@ def used_by_media(rig: Rig) -> set[str]:
 
 def test_frozen_towers_run_for_media_alone_and_leave_no_graph(rig: Rig) -> None:
     model = with_packed_attention(rig.make_model())
-    frozen = [p for tower in rig.family.towers for _, p in tower_parameters(model.base_model, tower)]
+    frozen = [p for tower in rig.family.towers for _, p in parameters_below(model.base_model, tower.modules)]
     for parameter in frozen:
         parameter.requires_grad_(False)
     scorer, samples = rig.scorer(model), rig.samples(rows_of(rig))

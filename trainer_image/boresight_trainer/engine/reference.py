@@ -1,8 +1,9 @@
 """Reference scores: computed once by the training kernels, kept in the store, shared by sweeps, epochs and resumes.
 
-An entry is named by what it depends on: the reference's weights, the precision, the attention, the token ids, the media. Scores
-are computed before the first optimizer step, by the policy itself: an adapter's update is zero then, and full training
-has not moved yet. In the packs of epoch 0 the ratio of policy to reference is therefore exactly 1 at the first step.
+An entry is named by what it depends on: the reference's weights, the precision, the attention, the token ids, the
+media. Scores are computed before the first optimizer step, by the policy itself: an adapter's update is zero then, and
+full training has not moved yet. In the packs of epoch 0 the ratio of policy to reference is therefore exactly 1 at the
+first step.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from boresight_api.outcome import FailureClass, StageFailure
@@ -19,6 +18,8 @@ from boresight_api.outcome import FailureClass, StageFailure
 from ..data.records import MediaReference, Message, Modality, PlacedMedia
 from .chat_template import PLAIN_CHAT_TEMPLATE, ChatTemplate, TemplateError
 from .contents import Contents, Parts, Texts
+from .families.family import Family
+from .families.registry import family_of
 from .guarded_tokenizer import GuardedTokenizer, TokenizerError
 
 _NAMED_TOKENS = (
@@ -33,8 +34,8 @@ class ChatTokenizer:
     """The tokenizer, chat template and terminators of one model.
 
     ``name`` is how messages call the model. ``system_prompt`` is put before every conversation that has no system
-    message. ``placeholders`` are the special tokens with which the template of a multimodal model marks media: one for
-    each medium, which :mod:`.families` expands. Raises :class:`StageFailure` (InvalidConfig) if the template cannot
+    message. ``family`` is that of a multimodal model: the template marks each medium with one placeholder, which
+    :class:`.families.encoding.MediaChat` expands. Raises :class:`StageFailure` (InvalidConfig) if the template cannot
     serve: it does not parse, the prompt's rendering is not a prefix of the whole, the assistant's turn has no end, or
     it does not mark media.
     """
@@ -47,10 +48,12 @@ class ChatTokenizer:
         name: str,
         system_prompt: str | None = None,
         eos_ids: frozenset[int] = frozenset(),
-        placeholders: Mapping[Modality, str] = MappingProxyType({}),
+        family: Family | None = None,
     ) -> None:
         self.name = name
         self.system_prompt = system_prompt
+        self.family = family
+        placeholders = {} if family is None else family.placeholders
         self._tokenizer = tokenizer
         self._template = template
         self.placeholders: dict[Modality, int] = {m: self.special_id(token) for m, token in placeholders.items()}
@@ -61,15 +64,9 @@ class ChatTokenizer:
 
     @classmethod
     def from_folder(
-        cls,
-        path: Path,
-        *,
-        chat_template: str | None = None,
-        system_prompt: str | None = None,
-        name: str | None = None,
-        placeholders: Mapping[Modality, str] = MappingProxyType({}),
+        cls, path: Path, *, chat_template: str | None = None, system_prompt: str | None = None, name: str | None = None
     ) -> ChatTokenizer:
-        """Read ``tokenizer.json``, its configuration and the chat template from a model's folder.
+        """Read ``tokenizer.json``, its configuration and the chat template from a model's folder, and its family.
 
         Raises :class:`StageFailure` (InvalidConfig) if one is missing or cannot be used.
         """
@@ -90,17 +87,17 @@ class ChatTokenizer:
                 f"model {name}: found no chat template, expected one; set model.chatTemplate to the template the model "
                 f"was trained with. For a base model this one works: {PLAIN_CHAT_TEMPLATE}",
             )
+        family = family_of(path) if (path / "config.json").is_file() else None
+        placeholders = () if family is None else family.placeholders.values()
         try:
-            tokenizer = GuardedTokenizer(document, {*tokens.values(), *_extra_tokens(settings), *placeholders.values()})
+            tokenizer = GuardedTokenizer(document, {*tokens.values(), *_extra_tokens(settings), *placeholders})
             template = ChatTemplate(source, tokens)
         except (TokenizerError, TemplateError) as error:
             raise StageFailure(FailureClass.INVALID_CONFIG, f"model {name}: {error}") from error
         eos_ids = _eos_ids(path) | {
             tokenizer.special_ids[t] for t in [tokens.get("eos_token")] if t in tokenizer.special_ids
         }
-        return cls(
-            tokenizer, template, name=name, system_prompt=system_prompt, eos_ids=eos_ids, placeholders=placeholders
-        )
+        return cls(tokenizer, template, name=name, system_prompt=system_prompt, eos_ids=eos_ids, family=family)
 
     @property
     def template(self) -> str:

@@ -41,13 +41,17 @@ _COPIED = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.*",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "additional_chat_templates/*",
     "vocab.*",
     "merges.txt",
     "*.model",
     "*.py",
 )
-"""What a model's folder holds beside its weights; a tokenizer is copied, never written anew, so it stays the same."""
+"""What a model's folder holds beside its weights; tokenizer and processor are copied, never written anew, so they stay
+the same."""
 
 _PROBES = (
     ("Name three colours of the rainbow.", "Red, green and violet are three of its colours."),

@@ -137,25 +137,25 @@ class MediaFeatures:
 
 def trains(base: PreTrainedModel, tower: Tower) -> bool:
     """Whether anything in the tower learns."""
-    return any(parameter.requires_grad for _, parameter in tower_parameters(base, tower))
+    return any(parameter.requires_grad for _, parameter in parameters_below(base, tower.modules))
 
 
 def towers_digest(base: PreTrainedModel, family: Family) -> str:
     """SHA-256 over names, shapes and weights of all towers."""
     digest = hashlib.sha256()
     for tower in family.towers:
-        for name, parameter in tower_parameters(base, tower):
+        for name, parameter in parameters_below(base, tower.modules):
             digest.update(f"{name},{list(parameter.shape)},{parameter.dtype};".encode())
             digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def tower_parameters(base: PreTrainedModel, tower: Tower) -> list[tuple[str, nn.Parameter]]:
-    """The parameters of a tower with their names in ``base``, the model without its head."""
+def parameters_below(base: PreTrainedModel, modules: Sequence[str]) -> list[tuple[str, nn.Parameter]]:
+    """The parameters of named modules (or parameters named themselves), with their names in ``base``."""
     return [
         (name, parameter)
         for name, parameter in base.named_parameters()
-        if any(name == module or name.startswith(f"{module}.") for module in tower.modules)
+        if any(name == module or name.startswith(f"{module}.") for module in modules)
     ]
 
 

@@ -11,7 +11,7 @@ from boresight_api.outcome import FailureClass, StageFailure
 from ...data.records import MediaReference, Message
 from ..chat import ChatTokenizer
 from ..medium import Header, MediaSpan, Medium
-from .family import Family
+from .family import Expansion
 
 Finder = Callable[[MediaReference], tuple[str, Header]]
 """Finds the digest of a medium's content, and its header."""
@@ -26,17 +26,14 @@ class EncodedPrompt:
 
 
 class MediaChat:
-    """A chat whose prompts may hold media. Without a ``family`` it is one of text, and refuses them."""
+    """A chat whose prompts may hold media, as far as its model's family takes them; a model of text refuses all."""
 
-    def __init__(self, chat: ChatTokenizer, family: Family | None, find: Finder) -> None:
+    def __init__(self, chat: ChatTokenizer, find: Finder) -> None:
         self.chat = chat
-        self._family = family
         self._find = find
-        self._before: tuple[int, ...] = ()
-        self._after: tuple[int, ...] = ()
-        if family is not None:
-            self._before = tuple(map(chat.special_id, family.expansion.before))
-            self._after = tuple(map(chat.special_id, family.expansion.after))
+        expansion = Expansion() if chat.family is None else chat.family.expansion
+        self._before = tuple(map(chat.special_id, expansion.before))
+        self._after = tuple(map(chat.special_id, expansion.after))
 
     def prompt(self, row: str, messages: Sequence[Message]) -> EncodedPrompt:
         """A conversation that ends with a user turn. ``row`` names it in failures.
@@ -83,9 +80,10 @@ class MediaChat:
                 )
 
     def _medium(self, row: str, reference: MediaReference) -> Medium:
-        assert self._family is not None, "a chat without a family has no placeholders"
+        family = self.chat.family
+        assert family is not None, "a chat without a family has no placeholders"
         try:
-            return self._family.medium(*self._find(reference))
+            return family.medium(*self._find(reference))
         except ValueError as error:
             name = reference.path or reference.digest
             raise StageFailure(
