@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,10 @@ from boresight_trainer.models.attention import PACKED, decoder_of
 from boresight_trainer.models.batch import Sample
 from boresight_trainer.models.chat import ChatTokenizer
 from boresight_trainer.models.families.encoding import MediaChat
-from boresight_trainer.models.families.family import Family
+from boresight_trainer.models.families.family import Family, Tower
 from boresight_trainer.models.families.registry import family_of
 from boresight_trainer.models.features import FeatureCache, MediaFeatures
-from boresight_trainer.models.medium import AudioHeader, Content, Header, ImageHeader, Inputs, Medium, VideoHeader
+from boresight_trainer.models.medium import AudioShape, Content, ImageShape, Inputs, Medium, Shape, VideoShape
 from boresight_trainer.models.scorer import Scorer
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel
@@ -29,38 +30,38 @@ class Shelf:
     """Media by name, as a media library would hand them out; it counts what is loaded."""
 
     def __init__(self) -> None:
-        self._contents: dict[str, tuple[Header, Content]] = {}
+        self._contents: dict[str, tuple[Shape, Content]] = {}
         self.loaded: Counter[str] = Counter()
 
     def put(self, name: str, content: Content, *, fps: float = 1.0) -> MediaReference:
         """A medium's reference; frames of a video come ``fps`` a second."""
-        header: Header
+        shape: Shape
         if content.ndim == 4:
-            header = VideoHeader(*content.shape[:3], fps)
+            shape = VideoShape(*content.shape[:3], fps)
             modality = Modality.VIDEO
         elif content.ndim == 3:
-            header, modality = ImageHeader(*content.shape[:2]), Modality.IMAGE
+            shape, modality = ImageShape(*content.shape[:2]), Modality.IMAGE
         else:
-            header, modality = AudioHeader(content.shape[0]), Modality.AUDIO
-        self._contents[name] = (header, content)
+            shape, modality = AudioShape(content.shape[0]), Modality.AUDIO
+        self._contents[name] = (shape, content)
         return MediaReference(modality, path=name)
 
-    def header(self, reference: MediaReference) -> Header:
+    def shape(self, reference: MediaReference) -> Shape:
         return self._contents[str(reference.path)][0]
 
     def content(self, reference: MediaReference) -> Content:
         return self._contents[str(reference.path)][1]
 
-    def find(self, reference: MediaReference) -> tuple[str, Header]:
-        header, content = self._contents[str(reference.path)]
-        return hashlib.sha256(content.tobytes()).hexdigest(), header
+    def find(self, reference: MediaReference) -> tuple[str, Shape]:
+        shape, content = self._contents[str(reference.path)]
+        return hashlib.sha256(content.tobytes()).hexdigest(), shape
 
     def loader(self, family: Family) -> Callable[[Medium], Inputs]:
         def load(medium: Medium) -> Inputs:
             self.loaded[medium.id] += 1
             contents = (content for _, content in self._contents.values())
             content = next(c for c in contents if hashlib.sha256(c.tobytes()).hexdigest() == medium.digest)
-            return family.prepare(content, medium.header)
+            return family.prepare(content, medium.shape)
 
         return load
 
@@ -112,15 +113,21 @@ class Rig:
 
     folder: Path
     make_model: Callable[[], PreTrainedModel]
-    hf_media: Callable[[Sequence[Content], Sequence[Header]], Mapping[str, Tensor]]
-    """``(contents, headers) -> model inputs``, by transformers' own processors."""
-    hf_ids: Callable[[str, Sequence[Content], Sequence[Header]], list[int]]
-    """``(rendered prompt, contents, headers) -> token ids``, by transformers' own processor."""
+    hf_media: Callable[[Sequence[Content], Sequence[Shape]], Mapping[str, Tensor]]
+    """``(contents, shapes) -> model inputs``, by transformers' own processors."""
+    hf_ids: Callable[[str, Sequence[Content], Sequence[Shape]], list[int]]
+    """``(rendered prompt, contents, shapes) -> token ids``, by transformers' own processor."""
     placeholder: str
     without_effect: Callable[[str], bool] = lambda name: "tower" in name and name.endswith("k_proj.bias")
     """Parameters that no output depends on: biases of keys without rotary positions."""
     positions_alone: frozenset[str] = frozenset()
     """Model inputs of transformers that serve positions, not towers."""
+    typed: bool = True
+    """Whether transformers' positions need to be told which tokens are images and videos."""
+    encoder: str = ""
+    """What of a tower's first module is called: the module, or one below it."""
+    as_text: bool = False
+    """Whether its template takes texts, in which placeholders stand, not parts."""
     shelf: Shelf = field(default_factory=Shelf)
 
     @property
@@ -149,7 +156,12 @@ class Rig:
 
     def rendered(self, row: Row) -> str:
         """The prompt of a row as transformers renders it, its media not expanded yet."""
-        messages = [{"role": message.role, "content": list(_parts(message))} for message in row.messages]
+        messages: list[dict[str, Any]] = [
+            {"role": message.role, "content": list(_parts(message))} for message in row.messages
+        ]
+        if self.as_text:
+            for message in messages:
+                message["content"] = "".join(part.get("text", self.placeholder) for part in message["content"])
         tokenizer = AutoTokenizer.from_pretrained(self.folder)
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return text
@@ -157,11 +169,11 @@ class Rig:
     def plain_inputs(self, row: Row, ids: Sequence[int]) -> dict[str, Tensor]:
         """What plain transformers takes for one whole sequence ``ids`` that begins with the prompt of ``row``."""
         contents = [self.shelf.content(reference) for reference in row.media]
-        headers = [self.shelf.header(reference) for reference in row.media]
+        shapes = [self.shelf.shape(reference) for reference in row.media]
         inputs = {"input_ids": torch.tensor([list(ids)]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         if contents:
-            inputs.update(self.hf_media(contents, headers))
-        if any(name.endswith("grid_thw") for name in inputs):
+            inputs.update(self.hf_media(contents, shapes))
+        if any(name.endswith("grid_thw") for name in inputs) and self.typed:
             tokens = self.chat().chat.placeholders
             kinds = torch.zeros(1, len(ids), dtype=torch.int32)
             kinds[inputs["input_ids"] == tokens[Modality.IMAGE]] = 1
@@ -214,11 +226,11 @@ def randomised(model: PreTrainedModel, seed: int = 3) -> PreTrainedModel:
 
 
 class TowerCalls:
-    """Counts calls of a tower's modules while it is open."""
+    """Counts, while it is open, how often a model runs a tower."""
 
-    def __init__(self, model: PreTrainedModel, module: str) -> None:
+    def __init__(self, rig: Rig, model: PreTrainedModel, tower: Tower) -> None:
         self.count = 0
-        self._module = model.base_model.get_submodule(module)
+        self._module = model.base_model.get_submodule(tower.modules[0] + rig.encoder)
 
     def __enter__(self) -> TowerCalls:
         self._hook = self._module.register_forward_pre_hook(self._called)

@@ -84,7 +84,7 @@ def test_each_distinct_medium_of_a_batch_is_loaded_once(rig: Rig, monkeypatch: p
     generating = generator(rig, model, 64)
     rig.shelf.loaded.clear()
     with ExitStack() as stack:
-        calls = [stack.enter_context(TowerCalls(model, tower.modules[0])) for tower in rig.family.towers]
+        calls = [stack.enter_context(TowerCalls(rig, model, tower)) for tower in rig.family.towers]
         assert generating.generate(asked, GREEDY) == whole
     assert [tower.count for tower in calls] == [1] * len(calls)
     assert set(rig.shelf.loaded.values()) == {1}

@@ -171,7 +171,7 @@ def test_features_of_frozen_towers_are_computed_once(rig: Rig, tmp_path: Path) -
     identity = {"towers": towers_digest(model.base_model, rig.family), "precision": str(model.dtype)}
     scorer, pack = rig.scorer(model, FeatureCache(tmp_path, identity)), build_pack(samples)
     with ExitStack() as stack:
-        calls = [stack.enter_context(TowerCalls(model, tower.modules[0])) for tower in rig.family.towers]
+        calls = [stack.enter_context(TowerCalls(rig, model, tower)) for tower in rig.family.towers]
         first = scorer(pack).logprobs
         assert [tower.count for tower in calls] == [1] * len(calls)
         rig.shelf.loaded.clear()

@@ -31,9 +31,9 @@ def test_token_ids_equal_those_of_transformers(rig: Rig) -> None:
         if has_placeholder_text(rig, row):
             continue  # transformers takes the words for a place of media
         contents = [rig.shelf.content(reference) for reference in row.media]
-        headers = [rig.shelf.header(reference) for reference in row.media]
+        shapes = [rig.shelf.shape(reference) for reference in row.media]
         prompt = rig.chat().prompt(row.id, row.messages)
-        assert list(prompt.ids) == rig.hf_ids(rig.rendered(row), contents, headers), row.id
+        assert list(prompt.ids) == rig.hf_ids(rig.rendered(row), contents, shapes), row.id
 
 
 def media_of_every_size(rig: Rig) -> list[MediaReference]:
@@ -53,10 +53,10 @@ def media_of_every_size(rig: Rig) -> list[MediaReference]:
 
 def test_inputs_equal_those_of_transformers(rig: Rig) -> None:
     for reference in media_of_every_size(rig):
-        content, header = rig.shelf.content(reference), rig.shelf.header(reference)
-        ours, theirs = rig.family.prepare(content, header), rig.hf_media([content], [header])
+        content, shape = rig.shelf.content(reference), rig.shelf.shape(reference)
+        ours, theirs = rig.family.prepare(content, shape), rig.hf_media([content], [shape])
         expected = {
-            re.sub("^(image|video)_|_videos$", "", name): values.numpy()
+            re.sub("^(image|video)_(?=grid)|_videos$", "", name): values.numpy()
             for name, values in theirs.items()
             if name not in rig.positions_alone
         }
@@ -69,8 +69,8 @@ def test_inputs_equal_those_of_transformers(rig: Rig) -> None:
 def test_a_header_alone_tells_the_number_of_features(rig: Rig) -> None:
     model = rig.make_model()
     for reference in media_of_every_size(rig):
-        digest, header = rig.shelf.find(reference)
-        medium = rig.family.medium(digest, header)
+        digest, shape = rig.shelf.find(reference)
+        medium = rig.family.medium(digest, shape)
         assert len(rig.features().of(model, [medium])[medium.id]) == medium.num_tokens, reference.path
 
 
@@ -84,9 +84,9 @@ def test_the_words_of_a_user_never_stand_for_media(rig: Rig) -> None:
 
 def test_the_same_content_prepared_the_same_way_is_one_medium(rig: Rig) -> None:
     (first, *_) = media_of_every_size(rig)
-    digest, header = rig.shelf.find(first)
-    assert rig.family.medium(digest, header) == rig.family.medium(digest, header)
-    assert rig.family.medium(digest, header).id != rig.family.medium("sha256:other", header).id
+    digest, shape = rig.shelf.find(first)
+    assert rig.family.medium(digest, shape) == rig.family.medium(digest, shape)
+    assert rig.family.medium(digest, shape).id != rig.family.medium("sha256:other", shape).id
 
 
 def test_a_template_for_text_marks_media_among_the_words(rig: Rig) -> None:
@@ -151,7 +151,7 @@ def test_a_step_that_is_turned_off_in_the_processors_file_is_refused(rig: Rig, t
 
 
 def test_a_header_that_lies_is_found_when_the_tower_has_run(rig: Rig) -> None:
-    digest, header = rig.shelf.find(media_of_every_size(rig)[0])
-    medium = rig.family.medium(digest, header)
-    with pytest.raises(ValueError, match="its header does not describe its content"):
+    digest, shape = rig.shelf.find(media_of_every_size(rig)[0])
+    medium = rig.family.medium(digest, shape)
+    with pytest.raises(ValueError, match="its shape does not describe its content"):
         rig.features().of(rig.make_model(), [replace(medium, num_tokens=medium.num_tokens + 1)])

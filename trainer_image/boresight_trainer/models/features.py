@@ -34,7 +34,7 @@ class FeatureCache:
         self.folder = folder / hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()
 
     def load(self, medium: Medium) -> Tensor | None:
-        """``[tokens, hidden]``; None if they are not there. A damaged file is removed."""
+        """As they were added; None if they are not there. A damaged file is removed."""
         path = self._path(medium)
         try:
             with safe_open(path, framework="pt") as file:
@@ -79,17 +79,26 @@ class MediaFeatures:
 
         ``features`` are those of the media if they are known already.
         """
-        embeddings: Tensor = model.get_input_embeddings()(input_ids)
+        embedding = model.get_input_embeddings()
         distinct = media.distinct if media is not None else ()
-        if media is not None:
+        if media is None:
+            embeddings: Tensor = embedding(input_ids)
+        else:
             known = self.of(model, distinct) if features is None else features
-            rows = torch.cat([known[medium.id] for medium in distinct]).to(embeddings.dtype)
-            embeddings = embeddings.index_copy(0, media.tokens, rows.index_select(0, media.features))
+            rows = torch.cat([known[medium.id] for medium in distinct]).index_select(0, media.features)
+            if rows.is_floating_point():
+                embeddings = embedding(input_ids)
+                embeddings = embeddings.index_copy(0, media.tokens, rows.to(embeddings.dtype))
+            else:  # a tower that makes tokens
+                embeddings = embedding(input_ids.index_copy(0, media.tokens, rows.to(input_ids.dtype)))
         stand_in = self.stand_in(model, distinct) if torch.is_grad_enabled() else None
         return embeddings if stand_in is None else embeddings + stand_in.to(embeddings.dtype)
 
     def of(self, model: PreTrainedModel, media: Sequence[Medium]) -> dict[str, Tensor]:
-        """``[tokens, hidden]`` features of each of ``media``, by id. One call a tower, whatever their number."""
+        """Features of each of ``media``, by id: ``[tokens, hidden]``, or ``[tokens]`` ids for towers that make tokens.
+
+        One call a tower, whatever their number.
+        """
         base = base_of(model)
         found: dict[str, Tensor] = {}
         for tower in self.family.towers:
@@ -104,12 +113,17 @@ class MediaFeatures:
         """
         base = base_of(model)
         present = {medium.modality for medium in media}
-        idle = [t for t in self.family.towers if not t.modalities & present and trains(base, t)]
+        idle = [t for t in self.family.towers if not t.modalities & present and self._trains(base, t)]
         zeros = [_features(base, tower, [tower.smallest()])[0].sum() * 0.0 for tower in idle]
         return torch.stack(zeros).sum() if zeros else None
 
+    def _trains(self, base: PreTrainedModel, tower: Tower) -> bool:
+        """Whether anything in the tower learns."""
+        apart = {name for name, _ in parameters_below(base, self.family.untrained)}
+        return any(p.requires_grad and name not in apart for name, p in parameters_below(base, tower.modules))
+
     def _by_tower(self, base: PreTrainedModel, tower: Tower, media: Sequence[Medium]) -> dict[str, Tensor]:
-        if trains(base, tower):
+        if self._trains(base, tower):
             return self._computed(base, tower, media)
         device = base.device
         cached = {m.id: self._cache.load(m) for m in media} if self._cache is not None else {}
@@ -130,14 +144,9 @@ class MediaFeatures:
             if rows.shape[0] != medium.num_tokens:
                 raise ValueError(
                     f"{medium.modality} {medium.id}: found {rows.shape[0]} features, expected {medium.num_tokens}, as "
-                    "many as its placeholder tokens; its header does not describe its content"
+                    "many as its placeholder tokens; its shape does not describe its content"
                 )
         return {medium.id: rows for medium, rows in zip(media, features, strict=True)}
-
-
-def trains(base: PreTrainedModel, tower: Tower) -> bool:
-    """Whether anything in the tower learns."""
-    return any(parameter.requires_grad for _, parameter in parameters_below(base, tower.modules))
 
 
 def towers_digest(base: PreTrainedModel, family: Family) -> str:

@@ -1,4 +1,4 @@
-"""Media of prompts as models see them: measured by their headers, placed among tokens, loaded when a tower runs."""
+"""Media of prompts as models see them: measured before they are decoded, placed among tokens, loaded late."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..data.records import Modality
 
 
 @dataclass(frozen=True, slots=True)
-class ImageHeader:
+class ImageShape:
     """What is known of an image before it is decoded: its size in pixels, after rotation."""
 
     height: int
@@ -21,14 +21,14 @@ class ImageHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class AudioHeader:
+class AudioShape:
     """The number of samples that a sound will have, mono at 16 kHz."""
 
     samples: int
 
 
 @dataclass(frozen=True, slots=True)
-class VideoHeader:
+class VideoShape:
     """A video as it will be sampled: the number of frames taken and how many of them a second, and their size."""
 
     frames: int
@@ -37,7 +37,7 @@ class VideoHeader:
     fps: float
 
 
-Header = ImageHeader | AudioHeader | VideoHeader
+Shape = ImageShape | AudioShape | VideoShape
 Content = npt.NDArray[Any]
 """Decoded media: image ``[H, W, 3]`` uint8, sound ``[samples]`` float32, video ``[F, H, W, 3]`` uint8."""
 
@@ -49,18 +49,21 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 class Grid:
     """How the tokens of a medium count positions on three axes (M-RoPE, arXiv 2409.12191): time, row, column."""
 
-    frames: int
+    times: tuple[int, ...]
+    """Position of each of its frames, the first being 0."""
     rows: int
     columns: int
-    time_step: float
-    """Positions between frames; products are rounded down."""
     extent: int
     """How far after the medium's first position the next token stands."""
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all frames."""
+        return len(self.times) * self.rows * self.columns
+
     def positions(self) -> npt.NDArray[np.int64]:
-        """``[3, frames * rows * columns]``, relative to the first token."""
-        times = (np.arange(self.frames, dtype=np.float32) * np.float32(self.time_step)).astype(np.int64)
-        axes = np.meshgrid(times, np.arange(self.rows), np.arange(self.columns), indexing="ij")
+        """``[3, num_tokens]``, relative to the first token."""
+        axes = np.meshgrid(self.times, np.arange(self.rows), np.arange(self.columns), indexing="ij")
         return np.stack([axis.reshape(-1) for axis in axes]).astype(np.int64)
 
 
@@ -69,10 +72,10 @@ class Medium:
     """One image, sound or video as one family of models sees it. Equal ``id``, equal features."""
 
     id: str
-    """Names the content, its header and the parameters of the family's processor."""
+    """Names the content, its shape and the parameters of the family's processor."""
     digest: str
     """Names the content alone."""
-    header: Header
+    shape: Shape
     num_tokens: int
     """Placeholder tokens, as many as the tower makes features."""
     grid: Grid | None = None
@@ -80,18 +83,18 @@ class Medium:
 
     @property
     def modality(self) -> Modality:
-        """What it is, as its header says."""
-        return modality_of(self.header)
+        """What it is, as its shape says."""
+        return modality_of(self.shape)
 
 
-def modality_of(header: Header) -> Modality:
-    """What a header describes."""
-    match header:
-        case ImageHeader():
+def modality_of(shape: Shape) -> Modality:
+    """What a shape describes."""
+    match shape:
+        case ImageShape():
             return Modality.IMAGE
-        case AudioHeader():
+        case AudioShape():
             return Modality.AUDIO
-        case VideoHeader():
+        case VideoShape():
             return Modality.VIDEO
 
 

@@ -23,11 +23,14 @@ from .head import HeadMemory, target_logprobs
 
 _PROVEN = frozenset(
     {
+        "ChameleonForConditionalGeneration",
         "LlamaForCausalLM",
+        "LlavaNextForConditionalGeneration",
         "LlavaForConditionalGeneration",
         "Qwen2AudioForConditionalGeneration",
         "Qwen2ForCausalLM",
         "Qwen2VLForConditionalGeneration",
+        "Qwen2_5OmniThinkerForConditionalGeneration",
         "Qwen2_5_VLForConditionalGeneration",
         "Qwen3ForCausalLM",
     }

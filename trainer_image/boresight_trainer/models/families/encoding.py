@@ -10,11 +10,11 @@ from boresight_api.outcome import FailureClass, StageFailure
 
 from ...data.records import MediaReference, Message
 from ..chat import ChatTokenizer
-from ..medium import Header, MediaSpan, Medium
+from ..medium import MediaSpan, Medium, Shape
 from .family import Expansion
 
-Finder = Callable[[MediaReference], tuple[str, Header]]
-"""Finds the digest of a medium's content, and its header."""
+Finder = Callable[[MediaReference], tuple[str, Shape]]
+"""Finds the digest of a medium's content, and its shape."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What the trainer asks of a family of multimodal models. One file a family, one line in the registry.
 
-A family turns headers into exact numbers of tokens, arrays into what its towers take, and knows its towers. It names no
+A family turns shapes into exact numbers of tokens, arrays into what its towers take, and knows its towers. It names no
 objective; objectives name no family.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from boresight_api.outcome import FailureClass, StageFailure
 
 from ...data.records import Modality
-from ..medium import Content, Grid, Header, Inputs, Medium, modality_of
+from ..medium import Content, Grid, Inputs, Medium, Shape, modality_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,8 @@ class Tower:
     modules: tuple[str, ...]
     """Names of its modules (and of parameters of its own) in the model without its head."""
     run: Callable[[PreTrainedModel, Mapping[str, Tensor]], Sequence[Tensor]]
-    """``(model without its head, inputs) -> features [tokens, hidden] of each medium``, in one call of the encoder."""
+    """``(model without its head, inputs) -> features of each medium``, in one call of the encoder. Features are
+    ``[tokens, hidden]``, or ``[tokens]`` ids of the vocabulary where a tower makes tokens."""
     smallest: Callable[[], Inputs]
     """The least it can be run on: with weight zero it stands for media where a pack has none."""
 
@@ -74,14 +75,14 @@ class Family(ABC):
         """What decides, beside the content, what a medium looks like to its tower. Plain JSON."""
 
     @abstractmethod
-    def measure(self, header: Header) -> tuple[int, Grid | None]:
+    def measure(self, shape: Shape) -> tuple[int, Grid | None]:
         """The number of tokens of a medium, and how they count positions. Decodes nothing.
 
         Raises ``ValueError`` for a medium that the model cannot take, saying what was found and what was expected.
         """
 
     @abstractmethod
-    def prepare(self, content: Content, header: Header) -> Inputs:
+    def prepare(self, content: Content, shape: Shape) -> Inputs:
         """What the tower takes for one decoded medium."""
 
     def head_bias(self, model: PreTrainedModel) -> Tensor | None:
@@ -89,15 +90,15 @@ class Family(ABC):
         del model
         return None
 
-    def medium(self, digest: str, header: Header) -> Medium:
+    def medium(self, digest: str, shape: Shape) -> Medium:
         """The medium whose content has ``digest``. Raises as :meth:`measure` does."""
-        modality = modality_of(header)
+        modality = modality_of(shape)
         if modality not in self.placeholders:
             raise ValueError(f"found {modality}, but {self.architecture} takes {' and '.join(self.placeholders)} only")
-        num_tokens, grid = self.measure(header)
-        facts = [digest, modality, asdict(header), type(self).__name__, self.parameters(modality)]
+        num_tokens, grid = self.measure(shape)
+        facts = [digest, modality, asdict(shape), type(self).__name__, self.parameters(modality)]
         name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return Medium(name, digest, header, num_tokens, grid)
+        return Medium(name, digest, shape, num_tokens, grid)
 
 
 def base_of(model: PreTrainedModel) -> PreTrainedModel:

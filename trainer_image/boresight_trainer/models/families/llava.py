@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ...data.records import Modality
-from ..medium import Content, Grid, Header, Inputs
+from ..medium import Content, Grid, Inputs, Shape
 from .clip_images import SquareImages
 from .family import Family, Tower, unsupported
 from .files import ModelFiles
@@ -55,14 +55,14 @@ class Llava(Family):
         del modality
         return self._images.parameters
 
-    def measure(self, header: Header) -> tuple[int, Grid | None]:
+    def measure(self, shape: Shape) -> tuple[int, Grid | None]:
         """The same for every image."""
-        del header
+        del shape
         return self._num_tokens, None
 
-    def prepare(self, content: Content, header: Header) -> Inputs:
+    def prepare(self, content: Content, shape: Shape) -> Inputs:
         """``pixel_values`` ``[1, 3, edge, edge]``."""
-        del header
+        del shape
         return {"pixel_values": self._images.prepare(content)[None]}
 
 

@@ -28,7 +28,7 @@ class LogMel:
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> LogMel:
         """From a feature extractor's file."""
-        for name, only in (("sampling_rate", SAMPLING_RATE), ("dither", 0.0), ("do_normalize", False)):
+        for name, only in (("sampling_rate", SAMPLING_RATE), ("dither", 0.0)):
             if settings.get(name, only) not in (only, None):
                 raise unsupported(name, settings[name], only)
         return cls(
@@ -61,7 +61,7 @@ class LogMel:
         return -(-samples // self.hop)
 
     def prepare(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """``[bins, columns]`` of ``sound`` ``[samples]``, each relative to the loudest of them.
+        """``[bins, columns]`` of ``sound`` ``[samples]``, all relative to the loudest of them.
 
         What follows the sound is silence, whose spectrum is known; only what the sound reaches is transformed.
         """
@@ -75,6 +75,11 @@ class LogMel:
         mel[:, :reached] = self._filters.T @ power.T
         loudness = np.log10(np.maximum(mel, 1e-10))
         return np.asarray((np.maximum(loudness, loudness.max() - 8) + 4) / 4, np.float32)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """What decides how a sound is prepared."""
+        return {"bins": self.bins, "window": self.window, "hop": self.hop, "seconds": self.seconds}
 
     @cached_property
     def _hann(self) -> npt.NDArray[np.float64]:

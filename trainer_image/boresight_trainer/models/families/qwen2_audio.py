@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ...data.records import Modality
-from ..medium import AudioHeader, Content, Grid, Header, Inputs
+from ..medium import AudioShape, Content, Grid, Inputs, Shape
 from .family import Family, Tower, unsupported
 from .files import ModelFiles
 from .mel import LogMel
@@ -42,23 +42,23 @@ class Qwen2Audio(Family):
                 frozenset({Modality.AUDIO}),
                 ("audio_tower", "multi_modal_projector"),
                 _hear,
-                lambda: self.prepare(np.zeros(4 * self._mel.hop, np.float32), AudioHeader(4 * self._mel.hop)),
+                lambda: self.prepare(np.zeros(4 * self._mel.hop, np.float32), AudioShape(4 * self._mel.hop)),
             ),
         )
 
     def parameters(self, modality: Modality) -> Mapping[str, Any]:
         """The feature extractor's."""
         del modality
-        return {"bins": self._mel.bins, "window": self._mel.window, "hop": self._mel.hop, "seconds": self._mel.seconds}
+        return self._mel.parameters
 
-    def measure(self, header: Header) -> tuple[int, Grid | None]:
+    def measure(self, shape: Shape) -> tuple[int, Grid | None]:
         """A token for two steps of the encoder, each of two columns of the spectrogram."""
-        assert isinstance(header, AudioHeader), "the placeholders name sounds alone"
-        return sound_tokens(self._mel, header), None
+        assert isinstance(shape, AudioShape), "the placeholders name sounds alone"
+        return sound_tokens(self._mel, shape), None
 
-    def prepare(self, content: Content, header: Header) -> Inputs:
+    def prepare(self, content: Content, shape: Shape) -> Inputs:
         """``input_features`` ``[1, bins, columns]``, and which columns the sound fills."""
-        del header
+        del shape
         filled = np.arange(self._mel.columns) < self._mel.columns_of(len(content))
         return {
             "input_features": self._mel.prepare(content)[None],
@@ -66,14 +66,12 @@ class Qwen2Audio(Family):
         }
 
 
-def sound_tokens(mel: LogMel, header: AudioHeader) -> int:
+def sound_tokens(mel: LogMel, shape: AudioShape) -> int:
     """Tokens of a sound. Raises ``ValueError`` if it makes none, or does not fit the spectrogram."""
-    steps = (mel.columns_of(header.samples) - 1) // 2 + 1
+    steps = (mel.columns_of(shape.samples) - 1) // 2 + 1
     tokens = (steps - 2) // 2 + 1
     if tokens < 1:
-        raise ValueError(
-            f"found {header.samples} samples, expected at least {2 * mel.hop + 1}; it is too short to hear"
-        )
+        raise ValueError(f"found {shape.samples} samples, expected at least {2 * mel.hop + 1}; it is too short to hear")
     return tokens
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...data.records import Modality
-from ..medium import AudioHeader, Content, Grid, Header, ImageHeader, Inputs
+from ..medium import AudioShape, Content, Grid, ImageShape, Inputs, Shape
 from .family import Family, Tower, unsupported
 from .files import ModelFiles
 from .pixels import PixelSettings
@@ -26,6 +26,9 @@ from .pixels import PixelSettings
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+VIDEO_SIZE = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
+"""Pixels of a frame, for files that say nothing."""
 
 LARGEST_RATIO = 200
 """Of height and width, as in the reference implementation."""
@@ -92,24 +95,20 @@ class Patches:
 
 
 class Qwen2VL(Family):
-    """Positions of images and videos run along three axes; the text after them goes on at the larger of rows and
-    columns, as transformers has it (it leaves a video's time out)."""
+    """Positions of images and videos run along three axes."""
 
     architecture = "Qwen2VLForConditionalGeneration"
     placeholders: ClassVar[Mapping[Modality, str]] = {
         Modality.IMAGE: "<|image_pad|>",
         Modality.VIDEO: "<|video_pad|>",
     }
-    tower_modules: ClassVar[tuple[str, ...]] = ("visual",)
 
     def __init__(self, files: ModelFiles) -> None:
         super().__init__(files)
         self._images = Patches.read(
             files.part("image_processor"), {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
         )
-        self._videos = Patches.read(
-            files.part("video_processor"), {"shortest_edge": 128 * 28 * 28, "longest_edge": 28 * 28 * 768}
-        )
+        self._videos = self.read_videos(files)
         vision = files.config["vision_config"]
         for patches in (self._images, self._videos):
             found = [patches.patch, patches.merge, patches.pair]
@@ -117,6 +116,10 @@ class Qwen2VL(Family):
             expected.append(vision.get("temporal_patch_size", 2))
             if found != expected:
                 raise unsupported("patch_size, merge_size and temporal_patch_size of the processor", found, expected)
+
+    def read_videos(self, files: ModelFiles) -> Patches:
+        """The settings of the video processor."""
+        return Patches.read(files.part("video_processor"), VIDEO_SIZE)
 
     @property
     def towers(self) -> tuple[Tower, ...]:
@@ -127,7 +130,7 @@ class Qwen2VL(Family):
         return (
             Tower(
                 frozenset({Modality.IMAGE, Modality.VIDEO}),
-                self.tower_modules,
+                ("visual",),
                 see,
                 lambda: {"pixel_values": pixels, "grid_thw": grid},
             ),
@@ -139,27 +142,32 @@ class Qwen2VL(Family):
         values: Mapping[str, Any] = {**vars(patches), "pixels": vars(patches.pixels)}
         return values
 
-    def measure(self, header: Header) -> tuple[int, Grid | None]:
+    def measure(self, shape: Shape) -> tuple[int, Grid | None]:
         """One token for four patches of each pair of frames."""
-        assert not isinstance(header, AudioHeader), "the placeholders name no sound"
-        merge = self._images.merge
-        if isinstance(header, ImageHeader):
-            pairs, rows, columns = self._images.grid(1, header.height, header.width)
-            step = 1.0
+        assert not isinstance(shape, AudioShape), "the placeholders name no sound"
+        if isinstance(shape, ImageShape):
+            pairs, rows, columns = self._images.grid(1, shape.height, shape.width)
+            times: tuple[int, ...] = (0,)
         else:
-            pairs, rows, columns = self._videos.grid(header.frames, header.height, header.width)
-            step = self.video_step(self._videos.pair / header.fps)
-        rows, columns = rows // merge, columns // merge
-        return pairs * rows * columns, Grid(pairs, rows, columns, step, max(rows, columns))
+            pairs, rows, columns = self._videos.grid(shape.frames, shape.height, shape.width)
+            times = self.times(pairs, self._videos.pair / shape.fps)
+        rows, columns = rows // self._images.merge, columns // self._images.merge
+        grid = Grid(times, rows, columns, self.extent(times, rows, columns))
+        return grid.num_tokens, grid
 
-    def video_step(self, seconds: float) -> float:
-        """Positions between two pairs of frames that are ``seconds`` apart: one, whatever the rate."""
+    def times(self, pairs: int, seconds: float) -> tuple[int, ...]:
+        """Positions of pairs of frames that are ``seconds`` apart: one after the other, whatever the rate."""
         del seconds
-        return 1.0
+        return tuple(range(pairs))
 
-    def prepare(self, content: Content, header: Header) -> Inputs:
+    def extent(self, times: tuple[int, ...], rows: int, columns: int) -> int:
+        """How far after a medium the text goes on: as transformers has it, a video's time does not count."""
+        del times
+        return max(rows, columns)
+
+    def prepare(self, content: Content, shape: Shape) -> Inputs:
         """See :meth:`Patches.prepare`."""
-        return self._images.prepare(content[None]) if isinstance(header, ImageHeader) else self._videos.prepare(content)
+        return self._images.prepare(content[None]) if isinstance(shape, ImageShape) else self._videos.prepare(content)
 
 
 class Qwen25VL(Qwen2VL):
@@ -167,9 +175,10 @@ class Qwen25VL(Qwen2VL):
 
     architecture = "Qwen2_5_VLForConditionalGeneration"
 
-    def video_step(self, seconds: float) -> float:
-        """Positions between two pairs of frames that are ``seconds`` apart."""
-        return float(self.files.config["vision_config"].get("tokens_per_second", 4)) * seconds
+    def times(self, pairs: int, seconds: float) -> tuple[int, ...]:
+        """Positions of pairs of frames that are ``seconds`` apart."""
+        second = np.float32(self.files.config["vision_config"].get("tokens_per_second", 4))
+        return tuple((np.arange(pairs, dtype=np.float32) * (second * np.float32(seconds))).astype(int).tolist())
 
 
 def see(base: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Sequence[Tensor]:

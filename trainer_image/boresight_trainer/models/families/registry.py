@@ -15,12 +15,18 @@ GROUP = "boresight.families"
 """Entry points of other packages: the name is a ``model_type`` of config.json, the object a :class:`Family`."""
 
 _FAMILIES = {
+    "chameleon": "chameleon:Chameleon",
     "llava": "llava:Llava",
+    "llava_next": "llava_next:LlavaNext",
+    "qwen2_5_omni_thinker": "qwen2_5_omni:Qwen25Omni",
     "qwen2_5_vl": "qwen2_vl:Qwen25VL",
     "qwen2_audio": "qwen2_audio:Qwen2Audio",
     "qwen2_vl": "qwen2_vl:Qwen2VL",
 }
 """``model_type`` to module and class in this folder; a module is imported when a model needs it."""
+
+_TOWER_CONFIGS = frozenset({"audio_config", "thinker_config", "vision_config", "vq_config"})
+"""What the configuration of a model has only if there is more in it than a language model."""
 
 
 def family_of(folder: Path) -> Family | None:
@@ -34,7 +40,9 @@ def family_of(folder: Path) -> Family | None:
     kind = _find(model_type)
     if kind is not None:
         return kind(files)
-    towers = sorted(key for key in files.config if key in ("vision_config", "audio_config", "vq_config"))
+    towers = sorted(
+        key for key in files.config if key in ("vision_config", "audio_config", "vq_config", "thinker_config")
+    )
     if towers:
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
