@@ -174,7 +174,6 @@ def _qwen_vl(folder: Path, kind: type, config_kind: type, vision: Mapping[str, A
         hf_media,
         hf_ids,
         "<|image_pad|>",
-        positions_alone=frozenset({"second_per_grid_ts"}),
     )
 
 
@@ -407,7 +406,7 @@ def qwen2_5_omni(folder: Path) -> Rig:
         hf_media,
         hf_ids,
         "<|IMAGE|>",
-        positions_alone=frozenset({"video_second_per_grid"}),
+        unpadded=True,
         typed=False,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,8 +121,8 @@ class Rig:
     placeholder: str
     without_effect: Callable[[str], bool] = lambda name: "tower" in name and name.endswith("k_proj.bias")
     """Parameters that no output depends on: biases of keys without rotary positions."""
-    positions_alone: frozenset[str] = frozenset()
-    """Model inputs of transformers that serve positions, not towers."""
+    unpadded: bool = False
+    """Whether its tower takes sounds without what pads them."""
     typed: bool = True
     """Whether transformers' positions need to be told which tokens are images and videos."""
     encoder: str = ""
@@ -180,6 +181,15 @@ class Rig:
             kinds[inputs["input_ids"] == tokens[Modality.VIDEO]] = 2
             inputs["mm_token_type_ids"] = kinds
         return inputs
+
+    def hf_inputs(self, content: Content, shape: Shape) -> dict[str, np.ndarray]:
+        """What transformers' processors make of one medium, named as towers name it; positions are left out."""
+        made = {name: values.numpy() for name, values in self.hf_media([content], [shape]).items()}
+        inputs = {re.sub("^(image|video)_(?=grid)|_videos$", "", name): values for name, values in made.items()}
+        if self.unpadded and "input_features" in inputs:
+            filled = inputs.pop("feature_attention_mask")[0].astype(bool)
+            return {"input_features": inputs["input_features"][0][:, filled].T, "columns": filled.sum(keepdims=True)}
+        return {name: values for name, values in inputs.items() if "second" not in name}
 
     def plain_logprobs(self, model: PreTrainedModel, rows: Sequence[Row]) -> Tensor:
         """Log-probabilities of all responses by plain transformers, one whole sequence a response."""

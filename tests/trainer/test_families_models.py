@@ -137,6 +137,17 @@ def test_full_training_moves_towers_only_where_it_is_asked_to(rig: Rig, train_to
         assert not moved & untrained
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(2), slice(0)], ids=["all", "text alone", "none"])
+def test_every_pack_reaches_every_parameter_that_trains(rig: Rig, rows: slice) -> None:
+    """So that gradients of all ranks meet, whatever each of them has to score."""
+    model = load_causal_lm(rig.folder)
+    prepare_parameters(model, a_training(tuning=Tuning.FULL), 3, family=rig.family, train_towers=True)
+    scores = rig.scorer(model)(build_pack(rig.samples(rows_of(rig)[rows])))
+    scores.sums().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
 @pytest.mark.parametrize(("form", "tuning"), [("Merged", "LoRA"), ("Adapter", "LoRA"), ("Merged", "Full")])
 def test_an_exported_model_scores_as_the_trained_one(rig: Rig, tmp_path: Path, form: str, tuning: str) -> None:
     model = trained(rig, load_causal_lm(rig.folder), Tuning(tuning), train_towers=tuning == "Full")

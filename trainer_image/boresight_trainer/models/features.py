@@ -114,7 +114,7 @@ class MediaFeatures:
         base = base_of(model)
         present = {medium.modality for medium in media}
         idle = [t for t in self.family.towers if not t.modalities & present and self._trains(base, t)]
-        zeros = [_features(base, tower, [tower.smallest()])[0].sum() * 0.0 for tower in idle]
+        zeros = [tower_features(base, tower, [tower.smallest()])[0].sum() * 0.0 for tower in idle]
         return torch.stack(zeros).sum() if zeros else None
 
     def _trains(self, base: PreTrainedModel, tower: Tower) -> bool:
@@ -139,7 +139,7 @@ class MediaFeatures:
     def _computed(self, base: PreTrainedModel, tower: Tower, media: Sequence[Medium]) -> dict[str, Tensor]:
         if not media:
             return {}
-        features = _features(base, tower, [self._load(medium) for medium in media])
+        features = tower_features(base, tower, [self._load(medium) for medium in media])
         for medium, rows in zip(media, features, strict=True):
             if rows.shape[0] != medium.num_tokens:
                 raise ValueError(
@@ -168,9 +168,10 @@ def parameters_below(base: PreTrainedModel, modules: Sequence[str]) -> list[tupl
     ]
 
 
-def _features(base: PreTrainedModel, tower: Tower, inputs: Sequence[Inputs]) -> Sequence[Tensor]:
-    """Of each medium its ``[tokens, hidden]`` features."""
+def tower_features(base: PreTrainedModel, tower: Tower, inputs: Sequence[Inputs]) -> Sequence[Tensor]:
+    """Features of each medium of ``inputs``, in one call of the tower; ``base`` is the model without its head."""
+    _, parameter = parameters_below(base, tower.modules)[0]
     together = {
         name: torch.from_numpy(np.concatenate([one[name] for one in inputs])).to(base.device) for name in inputs[0]
     }
-    return tower.run(base, together)
+    return tower.run(base, {n: t.to(parameter.dtype) if t.is_floating_point() else t for n, t in together.items()})

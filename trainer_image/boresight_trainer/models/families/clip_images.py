@@ -43,3 +43,13 @@ class SquareImages:
             return self.size["height"], self.size["width"]
         shortest = self.size["shortest_edge"] if isinstance(self.size, Mapping) else self.size
         return shortest_edge_size(height, width, shortest)
+
+
+def unused_layers(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Modules of a CLIP tower whose results a model with ``config`` never takes: what lies above its feature layers."""
+    chosen = config.get("vision_feature_layer", -2)
+    layers = int(config["vision_config"].get("num_hidden_layers", 12))
+    every = [chosen] if isinstance(chosen, int) else chosen
+    depth = max(layer if layer >= 0 else layers + 1 + layer for layer in every)
+    above = [f"vision_tower.encoder.layers.{layer}" for layer in range(depth, layers)]
+    return (*above, "vision_tower.post_layernorm")

@@ -59,8 +59,9 @@ class Family(ABC):
     placeholders: ClassVar[Mapping[Modality, str]]
     """The special token that stands for one medium in a rendered conversation, and for one feature after expansion."""
     expansion: ClassVar[Expansion] = Expansion()
-    untrained: ClassVar[tuple[str, ...]] = ()
-    """Modules of the model without its head that training leaves alone, as the model's own code does."""
+    untrained: tuple[str, ...] = ()
+    """Modules of the model without its head that training leaves alone: no output depends on them, or the model's own
+    code keeps them as they are."""
 
     def __init__(self, files: ModelFiles) -> None:
         self.files = files

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...data.records import Modality
 from ..medium import Content, Grid, Inputs, Shape
-from .clip_images import SquareImages
+from .clip_images import SquareImages, unused_layers
 from .family import Family, Tower, unsupported
 from .files import ModelFiles
 
@@ -31,6 +31,7 @@ class Llava(Family):
         vision = files.config["vision_config"]
         if vision["model_type"] != "clip_vision_model":
             raise unsupported("vision_config.model_type", vision["model_type"], "clip_vision_model")
+        self.untrained = unused_layers(files.config)
         self._edge = int(vision.get("image_size", 224))
         if (self._images.crop_height, self._images.crop_width) != (self._edge, self._edge):
             found = [self._images.crop_height, self._images.crop_width]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ...data.records import Modality
 from ..medium import Content, Grid, ImageShape, Inputs, Shape
+from .clip_images import unused_layers
 from .family import Family, Tower, unsupported
 from .files import ModelFiles
 from .pixels import Pixels, PixelSettings
@@ -35,6 +36,9 @@ class LlavaNext(Family):
         steps = ("do_resize", "do_center_crop", "do_pad")
         self._pixels = PixelSettings.read(settings, steps=steps, resample=Image.Resampling.BICUBIC)
         vision = config["vision_config"]
+        if vision["model_type"] != "clip_vision_model":
+            raise unsupported("vision_config.model_type", vision["model_type"], "clip_vision_model")
+        self.untrained = unused_layers(config)
         self._edge, self._patch = int(vision.get("image_size", 224)), int(vision.get("patch_size", 32))
         self._grids = [(int(height), int(width)) for height, width in settings["image_grid_pinpoints"]]
         for setting, found, expected in (
