@@ -60,7 +60,7 @@ def test_inputs_equal_those_of_transformers(rig: Rig) -> None:
             assert np.abs(values - expected[name]).max() <= 1e-5, (reference.path, name)
 
 
-def test_a_header_alone_tells_the_number_of_features(rig: Rig) -> None:
+def test_its_shape_alone_tells_the_number_of_features(rig: Rig) -> None:
     model = rig.make_model()
     for reference in media_of_every_size(rig):
         digest, shape = rig.shelf.find(reference)
@@ -132,6 +132,16 @@ def test_media_that_the_family_does_not_take_are_refused(rig: Rig) -> None:
             rig.chat().prompt("r", [user("?", MediaReference(modality, path="x"))])
 
 
+def test_media_are_refused_where_text_alone_is_read(rig: Rig) -> None:
+    """Their placeholders are no prompt: without the media a model would learn from tokens that show nothing."""
+    row = next(row for row in rows_of(rig) if row.media)
+    chat = rig.chat().chat
+    for read in (lambda: chat.prompt_ids(row.messages), lambda: chat.conversation_ids(row.messages, "Yes.")):
+        with pytest.raises(StageFailure, match=f"found {row.media[0].modality} .* where only text is read") as caught:
+            read()
+        assert caught.value.failure is FailureClass.INVALID_DATA
+
+
 def test_a_step_that_is_turned_off_in_the_processors_file_is_refused(rig: Rig, tmp_path) -> None:
     for file in rig.folder.iterdir():
         document = file.read_text()
@@ -144,7 +154,7 @@ def test_a_step_that_is_turned_off_in_the_processors_file_is_refused(rig: Rig, t
         family_of(tmp_path)
 
 
-def test_a_header_that_lies_is_found_when_the_tower_has_run(rig: Rig) -> None:
+def test_a_shape_that_lies_is_found_when_the_tower_has_run(rig: Rig) -> None:
     digest, shape = rig.shelf.find(media_of_every_size(rig)[0])
     medium = rig.family.medium(digest, shape)
     with pytest.raises(ValueError, match="its shape does not describe its content"):

@@ -9,7 +9,7 @@ BOS and several EOS ids all work.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,14 @@ class ChatTokenizer:
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation that ends with a user turn, up to where the assistant's words begin.
 
-        Each medium is one placeholder in them.
+        Raises :class:`StageFailure` (InvalidData) for a conversation with media: their tokens are known to
+        :class:`.families.encoding.MediaChat` alone.
         """
+        self._refuse_media(messages)
+        return self.marked_prompt_ids(messages)
+
+    def marked_prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """As :meth:`prompt_ids`, with one placeholder for each medium."""
         return self._tokenizer.encode(self._render(messages, None))
 
     def response_ids(self, text: str) -> list[int]:
@@ -134,8 +140,13 @@ class ChatTokenizer:
         """Ids of the prompt and of the scored turn that continues it, its terminator last.
 
         Raises :class:`StageFailure` (InvalidData) if the template drops text or renders the prompt differently when the
-        response follows.
+        response follows, and for a conversation with media, as :meth:`prompt_ids` does.
         """
+        self._refuse_media(messages)
+        return self.marked_conversation_ids(messages, response)
+
+    def marked_conversation_ids(self, messages: Sequence[Message], response: str) -> tuple[list[int], list[int]]:
+        """As :meth:`conversation_ids`, with one placeholder for each medium."""
         prompt, turn = self._split(messages, response)
         prompt_ids, whole = self._tokenizer.encode(prompt), self._tokenizer.encode(prompt + turn)
         if whole[: len(prompt_ids)] == prompt_ids:
@@ -160,8 +171,6 @@ class ChatTokenizer:
         if not messages or messages[-1].role != "user":
             found = messages[-1].role if messages else "no message"
             raise StageFailure(FailureClass.INVALID_DATA, f"prompt: found {found} at its end, expected a user turn")
-        for placed in (placed for message in messages for placed in message.media):
-            self._check_taken(placed)
         turns = [self._contents.turn(message) for message in messages]
         if self.system_prompt is not None and messages[0].role != "system":
             turns.insert(0, self._contents.turn(Message("system", self.system_prompt)))
@@ -191,14 +200,24 @@ class ChatTokenizer:
             )
         return prompt, whole[len(prompt) :]
 
-    def _check_taken(self, placed: PlacedMedia) -> None:
-        reference = placed.reference
-        if reference.modality not in self.placeholders:
-            taken = "text only" if not self.placeholders else f"text and {' and '.join(self.placeholders)}"
+    def check_media(self, messages: Sequence[Message]) -> None:
+        """Raise :class:`StageFailure` (InvalidData) for media of a kind that the model does not take."""
+        for reference in _media(messages):
+            if reference.modality not in self.placeholders:
+                taken = "text only" if not self.placeholders else f"text and {' and '.join(self.placeholders)}"
+                raise StageFailure(
+                    FailureClass.INVALID_DATA,
+                    f"prompt: found {reference.modality} {reference.path or reference.digest}, but model {self.name} "
+                    f"takes {taken}: choose a model that takes it, or leave the column out",
+                )
+
+    def _refuse_media(self, messages: Sequence[Message]) -> None:
+        self.check_media(messages)
+        for reference in _media(messages):
             raise StageFailure(
                 FailureClass.INVALID_DATA,
-                f"prompt: found {reference.modality} {reference.path or reference.digest}, but model {self.name} takes "
-                f"{taken}: choose a model that takes it, or leave the column out",
+                f"prompt: found {reference.modality} {reference.path or reference.digest} where only text is read; "
+                "leave the column out",
             )
 
     def _find_contents(self, placeholders: Mapping[Modality, str]) -> Contents:
@@ -256,6 +275,10 @@ class ChatTokenizer:
         return StageFailure(
             failure, f"model {self.name}: the chat template {problem}. Set model.chatTemplate to one that fits"
         )
+
+
+def _media(messages: Sequence[Message]) -> Iterator[MediaReference]:
+    return (placed.reference for message in messages for placed in message.media)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -106,7 +106,7 @@ def _from_folder(path: Path, dtype: torch.dtype, trust_remote_code: TrustRemoteC
     transformers_logging.disable_progress_bar()
     trusted = {"trust_remote_code": trust_remote_code is TrustRemoteCode.ALWAYS, "local_files_only": True}
     family = family_of(path) if (path / "config.json").is_file() else None
-    kind = transformers.AutoModelForCausalLM if family is None else getattr(transformers, family.architecture)
+    kind = transformers.AutoModelForCausalLM if family is None else family.model_class()
     try:
         config = transformers.AutoConfig.from_pretrained(path, **trusted)
         _without_dropout(config)

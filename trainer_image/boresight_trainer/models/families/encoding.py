@@ -41,11 +41,13 @@ class MediaChat:
         Raises :class:`StageFailure` (InvalidData) if the template's placeholders are not as many as the media, or a
         medium is one that the model cannot take.
         """
-        return self._expanded(row, messages, self.chat.prompt_ids(messages))
+        self.chat.check_media(messages)
+        return self._expanded(row, messages, self.chat.marked_prompt_ids(messages))
 
     def conversation(self, row: str, messages: Sequence[Message], response: str) -> tuple[EncodedPrompt, list[int]]:
         """The prompt, and the scored turn that continues it with its terminator last. Raises as :meth:`prompt` does."""
-        prompt_ids, response_ids = self.chat.conversation_ids(messages, response)
+        self.chat.check_media(messages)
+        prompt_ids, response_ids = self.chat.marked_conversation_ids(messages, response)
         return self._expanded(row, messages, prompt_ids), response_ids
 
     def _expanded(self, row: str, messages: Sequence[Message], ids: Sequence[int]) -> EncodedPrompt:

@@ -66,6 +66,12 @@ class Family(ABC):
     def __init__(self, files: ModelFiles) -> None:
         self.files = files
 
+    def model_class(self) -> Any:
+        """The class :attr:`architecture` names, with its ``from_pretrained``."""
+        import transformers
+
+        return getattr(transformers, self.architecture)
+
     @property
     @abstractmethod
     def towers(self) -> tuple[Tower, ...]:
