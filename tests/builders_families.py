@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from boresight_trainer.data.records import Message, Modality
 from boresight_trainer.models.medium import AudioShape, Content, ImageShape, Shape, VideoShape
-from builders_media import Rig, Row, a_sound, a_video, an_image, randomised, user
+from builders_rigs import Rig, Row, a_sound, a_video, an_image, randomised, user
 from builders_tokenizers import TokenizerFolder, a_chatml_tokenizer
 from PIL import Image
 from tokenizers import AddedToken

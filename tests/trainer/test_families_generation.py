@@ -14,7 +14,7 @@ from boresight_trainer.generation.generator import GenerationRequest
 from boresight_trainer.generation.hf import TransformersGenerator
 from boresight_trainer.generation.prompts import prompt_segments
 from builders_families import RIGS, rows_of
-from builders_media import Rig, Row, TowerCalls, user, with_packed_attention
+from builders_rigs import Rig, Row, TowerCalls, user, with_packed_attention
 from transformers import PreTrainedModel
 
 GREEDY = Sampling(temperature=0, max_tokens=12)

@@ -25,7 +25,7 @@ from boresight_trainer.models.features import FeatureCache, parameters_below, to
 from boresight_trainer.models.loading import load_causal_lm
 from boresight_trainer.models.scorer import Scorer
 from builders_families import RIGS, rows_of
-from builders_media import Rig, TowerCalls, with_packed_attention
+from builders_rigs import Rig, TowerCalls, with_packed_attention
 from builders_scoring import weighted
 from builders_training import a_training
 from transformers import PreTrainedModel

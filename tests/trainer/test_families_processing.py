@@ -13,7 +13,7 @@ from boresight_trainer.models.chat import ChatTokenizer
 from boresight_trainer.models.families.encoding import MediaChat
 from boresight_trainer.models.families.registry import family_of
 from builders_families import RIGS, rows_of
-from builders_media import Rig, Row, Shelf, a_sound, a_video, an_image, user
+from builders_rigs import Rig, Row, Shelf, a_sound, a_video, an_image, user
 
 
 @pytest.fixture(scope="module", params=RIGS)

@@ -11,7 +11,7 @@ from boresight_trainer.models.features import MediaFeatures, parameters_below
 from boresight_trainer.models.medium import Inputs, Medium
 from boresight_trainer.models.scorer import Scorer
 from builders_families import RIGS, rows_of
-from builders_media import Rig, TowerCalls, with_packed_attention
+from builders_rigs import Rig, TowerCalls, with_packed_attention
 from builders_scoring import assert_same_gradients, gradients, weighted
 
 
