@@ -10,7 +10,7 @@ SERVERS = tests/apiserver tests/s3
 # Those, and what needs a cluster and root (`make e2e`).
 APART   = $(SERVERS:%=--ignore %) --ignore tests/cluster
 
-.PHONY: help env demo apikit helmkit miniokit promkit clusterkit cluster cluster-down e2e test test-long lint format crds lock images bench-trainer bench-operator bench-s3 clean
+.PHONY: help env demo apikit helmkit miniokit promkit clusterkit cluster cluster-down e2e test test-long lint format crds lock images bench-trainer bench-media bench-operator bench-s3 clean
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ images: ## Build the images with docker, podman or buildah (images/build.sh says
 
 bench-trainer: $(STAMP) ## Trainer against TRL, side by side; writes bench/results/trainer.json
 	$(BIN)/python bench/trainer.py
+
+bench-media: $(STAMP) ## Decoding of media beside plain PyAV, ffmpeg and Pillow; writes bench/results/media.json
+	$(BIN)/python bench/media_decode.py
 
 bench-operator: $(STAMP) apikit ## Operator under load, beside its peer; writes bench/results/operator.json
 	$(BIN)/python -P bench/operator_bench.py

@@ -117,13 +117,13 @@ class Cluster:
         version = body["metadata"].get("resourceVersion")
         if version is not None and version != found["metadata"]["resourceVersion"]:
             return failure(409, "Conflict", f"found {found['metadata']['resourceVersion']}, expected {version}")
-        owned = found.setdefault("applied", {})
-        owned[manager] = body["status"]
+        owned = {**found.get("applied", {}), manager: body["status"]}
         status: Document = {}
         for part in owned.values():
             for name, value in part.items():
                 status[name] = [*status.get(name, []), *value] if isinstance(value, list) else value
-        return answer(200, self.put(plural, {**found, "status": status}))
+        applied = {**found, "applied": owned, "status": status}
+        return answer(200, copy.deepcopy(found) if applied == found else self.put(plural, applied))
 
     def _delete(self, plural: str, found: Document, body: Document) -> Answer:
         if body["preconditions"]["uid"] != found["metadata"]["uid"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, StringConstraints, model_validator
 
@@ -41,6 +41,9 @@ ColumnRole = Literal[
     "chosen",
     "rejected",
     "constraints",
+    "images",
+    "audios",
+    "videos",
 ]
 FileName = Annotated[
     str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$", min_length=1, max_length=256)
@@ -109,9 +112,9 @@ class DataSource(Contract):
     """Which split. Default: all rows of a file; ``train`` of a dataset that has splits."""
     files: tuple[FileName, ...] = semantic((), max_length=64)
     """Files below ``uri``, read in this order. Default: all that the split names."""
-    columns: dict[ColumnRole, FileName] = semantic(default_factory=dict, max_length=10)
+    columns: dict[ColumnRole, FileName] = semantic(default_factory=dict, max_length=len(get_args(ColumnRole)))
     """Jsonl: role to column name. Roles: id, prompt, messages, response, critique, advice, refined_response, chosen,
-    rejected, constraints."""
+    rejected, constraints, images, audios, videos."""
     weight: Positive | None = semantic(None)
     """How often the rows count in a mixture; fractions by seeded choice. Default 1."""
     limit: Limit | None = semantic(None)

@@ -85,7 +85,7 @@ class DataInput(Input):
     """Files below the uri, in this order; empty: all that the split names."""
     columns: dict[ShortText, ShortText] = semantic(default_factory=dict, neutral={}, max_length=32)
     """Jsonl: role -> column name (roles: id, prompt, messages, response, critique, advice, refined_response, chosen,
-    rejected, constraints)."""
+    rejected, constraints, images, audios, videos)."""
     weight: DecimalNumber = semantic(Decimal(1))
     """Share in a mixture: how often its rows are repeated in an epoch (fractions by seeded choice)."""
     limit: int | None = semantic(None, ge=1)

@@ -7,6 +7,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from boresight_api.status import RunStatus
+
 from .views import JobView, Refusal
 
 K = TypeVar("K", bound=Hashable)
@@ -55,6 +57,8 @@ class RunFacts:
     """UIDs of Jobs whose deletion the API server has accepted, though no watch has said so yet."""
     applied: dict[str, str] = field(default_factory=dict)
     """By name of a NetworkPolicy or Service: digest of what was last applied."""
+    disputed: tuple[str, RunStatus] | None = None
+    """A resourceVersion, and a status that was applied to it and changed nothing, though it is not what is stored."""
     saved_plans: set[str] = field(default_factory=set)
     """Digests of plans whose ConfigMap is known to exist."""
 

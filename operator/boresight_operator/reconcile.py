@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+
+from boresight_api.status import RunStatus
 
 from . import crds, names
 from .api import RUNS, Api, Resource
@@ -18,6 +21,7 @@ from .siblings import Siblings
 from .status_document import body, document, same
 from .views import Observation, RunView
 
+log = logging.getLogger(__name__)
 MAX_ROUNDS = 6
 """Of one reconcile; then another run has its turn."""
 SOON = 0.05
@@ -81,13 +85,16 @@ class Reconciler:
             decision = decide(observation)
             if (wider := self._observer.with_new_keys(observation, decision.status)) is not None:
                 observation, decision = wider, decide(wider)
-            news = not same(decision.status, observation.run.status)
+            news = self._is_news(observation.run, decision.status)
             if news:
                 self._siblings.reserve(observation.run, decision.status)
             try:
                 if news:
                     version = await self._store(observation, decision)
-                    told.append((observation.run, version, decision.events))
+                    if version == observation.run.resource_version:
+                        self._dispute(observation.run, decision.status)
+                    else:
+                        told.append((observation.run, version, decision.events))
                 did = await self._effects.perform(observation, decision.effects)
             except Conflict:
                 if turn == MAX_ROUNDS - 1:
@@ -100,6 +107,22 @@ class Reconciler:
             if any(isinstance(effect, StartAttempt) for effect in decision.effects):
                 return SOON  # its pods are still to come, and other runs may have no Job yet
         return SOON
+
+    def _is_news(self, run: RunView, status: RunStatus) -> bool:
+        """Whether a write can bring what is stored closer to ``status``."""
+        disputed = self._memory.of(run.uid).disputed
+        return not same(status, run.status) and disputed != (run.resource_version, status)
+
+    def _dispute(self, run: RunView, status: RunStatus) -> None:
+        """The status that is stored says more, and an apply takes away only what its own manager has once written."""
+        self._memory.of(run.uid).disputed = run.resource_version, status
+        ours, stored = document(status), document(run.status)
+        fields = sorted(name for name in ours.keys() | stored.keys() if ours.get(name) != stored.get(name))
+        log.warning(
+            "%s %s/%s: status.%s is kept by another field manager and is not what the operator found; whoever wrote it "
+            "(kubectl get -o yaml --show-managed-fields) must give it back",
+            *(run.kind, run.namespace, run.name, ", status.".join(fields)),
+        )
 
     async def _store(self, observation: Observation, decision: Decision) -> str:
         """One write; returns the resourceVersion that it made.

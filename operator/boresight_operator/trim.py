@@ -41,7 +41,7 @@ def _run(obj: Object) -> dict[str, Any]:
 def _job(obj: Object) -> dict[str, Any]:
     return {
         "spec": _pick(obj.get("spec") or {}, ("suspend", "completions")),
-        "status": {"conditions": _conditions(obj)},
+        "status": {**_pick(obj.get("status") or {}, ("completionTime",)), "conditions": _conditions(obj)},
     }
 
 

@@ -36,6 +36,7 @@ def summary(run: Object) -> str:
     status = run.get("status", {})
     stages = [
         f"{s['name']}: {s['state']}/{s.get('reason', '')} attempt {s.get('attempt')} {s.get('message', '')[:120]}"
+        + "".join(f"\n    {e['attempt']}: {e['reason']} {e.get('message', '')[:120]}" for e in s.get("history", ()))
         for s in status.get("stages", [])
     ]
     conditions = [

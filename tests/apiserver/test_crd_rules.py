@@ -69,7 +69,8 @@ TABLE: dict[str, tuple[list[Any], list[Any]]] = {
         [{"holdoutSplit": {}}, {"holdout": [{"uri": "file:///h"}]}],
         [{"holdoutSplit": {}, "holdout": [{"uri": "file:///h"}]}],
     ),
-    "names are id, prompt, messages, response, critique, advice, refined_response, chosen, rejected, constraints": (
+    "names are id, prompt, messages, response, critique, advice, refined_response, chosen, rejected, constraints, "
+    "images, audios, videos": (
         [{"prompt": "question", "refined_response": "better"}],
         [{"refinement": "x"}, {"prompt": "x", "Prompt": "y"}],
     ),

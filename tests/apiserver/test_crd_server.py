@@ -124,6 +124,7 @@ def test_named_lists_hold_a_name_once(client: Client, namespace: str, field: str
     assert found.value.code == 422
 
 
+@pytest.mark.usefixtures("no_operator")
 def test_kubectl_shows_the_columns(plane: ControlPlane, client: Client, namespace: str) -> None:
     client.create(ALIGNMENT_RUNS, namespace, an_alignment_run(compute={"queueName": "team-vision"}))
     succeeded = {**a_condition("Succeeded"), "reason": "Running"}
@@ -142,6 +143,7 @@ def test_kubectl_shows_the_columns(plane: ControlPlane, client: Client, namespac
     wide = plane.kubectl("get", "arun", "-n", namespace, "-o", "wide").stdout
     for word in ("KEY METRIC", "QUEUE", "DEVICE-SECONDS", "REMAINING", "winRate 0.61", "team-vision", "91200", "840"):
         assert word in wide
+    client.delete(ALIGNMENT_RUNS, namespace, "first")
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.plural)

@@ -10,7 +10,7 @@ from apiserver.identity import NAME
 from apiserver.kubelet import DIGEST
 from apiserver.runs import condition_of, stage_of, states
 from apiserver.world import KIND_STAGES, World
-from boresight_operator.api import CONFIG_MAPS, NETWORK_POLICIES, SERVICES
+from boresight_operator.api import CONFIG_MAPS, EVAL_RUNS, NETWORK_POLICIES, SERVICES
 from boresight_operator.names import MAX_OBJECT_NAME, RUN_UID_LABEL
 from builders_manifests import a_synthesis, an_alignment_run, an_eval_run
 
@@ -167,6 +167,19 @@ def test_a_reconcile_with_nothing_to_do_writes_nothing(plane: ControlPlane, worl
         world.annotate(run, note=str(number))  # wakes the operator, and asks for nothing
     world.nothing_changes(run, seconds=1)
     assert [str(write) for write in log.writes(user=NAME, namespace=world.namespace) if write.budgeted] == []
+
+
+def test_a_field_of_the_status_that_somebody_else_keeps_is_not_fought_over(plane: ControlPlane, world: World) -> None:
+    """A server-side apply cannot take away what another manager wrote, and its answer says that nothing changed."""
+    run = world.evaluation("kept")
+    world.kubelet.await_pods(run, "prepare")
+    world.client.merge(EVAL_RUNS, world.namespace, "kept", {"status": {"keyMetric": "forged 0.99"}}, "status")
+    until(lambda: world.operator.said("status.keyMetric is kept by another field manager"), "the operator says so")
+    log = AuditLog(plane.audit)
+    world.nothing_changes(run)
+    assert [str(write) for write in log.writes(user=NAME, namespace=world.namespace) if write.budgeted] == []
+    world.play(run, "prepare", "evaluation")
+    world.await_condition(run, "Succeeded", "True")
 
 
 def test_jobs_and_pods_go_after_their_time_and_the_run_stays(plane: ControlPlane, world: World) -> None:

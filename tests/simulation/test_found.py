@@ -150,6 +150,16 @@ async def a_pod_that_nobody_has_told_of_outlives_its_run(told: Told) -> None:
 
 
 @found
+async def the_end_of_a_pod_that_is_told_late_is_not_lost(told: Told) -> None:
+    """The watch of pods is half a minute behind that of Jobs, as in an operator that has just begun and is busy."""
+    told.world.faults = Faults(watch_lag={api.PODS: 25.0})
+    told.user.apply(an_alignment_run(), "first")
+    await told.end_of("first", "True")
+    attempts = {stage["name"]: stage["attempt"] for stage in told.user.run("first")["status"]["stages"]}
+    assert set(attempts.values()) == {1}, attempts
+
+
+@found
 async def a_store_is_changed_while_prepare_looks_into_the_one_before(told: Told) -> None:
     """And an operator hears of both at once, having been away: what was found is not in the new store."""
     told.user.apply(an_alignment_run(), "one")

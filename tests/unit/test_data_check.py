@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from boresight_api.outcome import ExitCode, StageFailure
-from boresight_trainer.data.check import Lengths
 from boresight_trainer.data.commands import add_check_command
+from boresight_trainer.data.lengths import Lengths
 from boresight_trainer.models import embedded
 from builders_data import a_comparison, a_feedback_row, write_jsonl
 

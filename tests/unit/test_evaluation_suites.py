@@ -105,6 +105,18 @@ def test_slices_are_kinds_and_what_nobody_trained_on(verifiable: SuiteReport) ->
     assert value(verifiable, "constraintShareDifference", "policy", "initial", "kind-lower_case") == 1.0
 
 
+def test_answers_to_questions_about_media_have_slices_by_question() -> None:
+    red = {"kind": "colour", "question": "shape_colour", "fact": "the circle is red", "answer": "red"}
+    two = {"kind": "number", "question": "shape_count", "fact": "the number of circles is 2", "answer": 2}
+    prompts = (a_prompt(0, red), a_prompt(1, two))
+    report = a_verifiable(prompts).run(a_bench(prompts, {"policy": ["Red.", "Three."], "initial": ["Blue.", "Two."]}))
+    assert value(report, "constraintShare", "policy", None, "question-shape_colour") == 1.0
+    assert value(report, "constraintShare", "policy", None, "question-shape_count") == 0.0
+    assert {r.slice for r in report.rows if r.slice} == {
+        "kind-colour", "kind-number", "question-shape_colour", "question-shape_count",
+    }  # fmt: skip
+
+
 def test_two_models_that_never_differ_are_not_known_to_be_equal() -> None:
     report = a_verifiable(PROMPTS).run(a_bench(PROMPTS, {"policy": ANSWERS["initial"], "initial": ANSWERS["initial"]}))
     estimate = row(report, "promptShareDifference", "policy", "initial").estimate
@@ -220,6 +232,15 @@ def test_the_comparison_digest_names_prompts_and_decoding(
         (a_prompt(0, {"kind": "required_word", "word": "zebra"}, text="Use 'zebra'. About lanterns."), "zebra", 0.0),
         (a_prompt(0, {"kind": "addition", "a": 1, "b": 2}, text="What is the moon plus 2?"), "3", None),
         (a_prompt(0, text="Write three sentences."), "Yes.", None),
+        (
+            a_prompt(
+                0,
+                {"kind": "colour", "question": "shape_colour", "fact": "the moon is red", "answer": "red"},
+                text="Which colour does the moon have?",
+            ),
+            "Red.",
+            None,
+        ),
     ],
 )
 def test_on_topic(prompt: Prompt, response: str, expected: float | None) -> None:

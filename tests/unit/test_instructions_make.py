@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_trainer.data.instructions import answers as model_answers
-from boresight_trainer.data.instructions.commands import add_make_command
 from boresight_trainer.data.instructions.compose import normalise
 from boresight_trainer.data.instructions.constraint import Split
 from boresight_trainer.data.instructions.critiques import write_feedback
@@ -32,6 +31,7 @@ from boresight_trainer.data.instructions.registry import NEVER_TRAINED
 from boresight_trainer.data.instructions.rows import Answer
 from boresight_trainer.data.instructions.topics import FORMS, topics
 from boresight_trainer.data.instructions.verifiers import verify
+from boresight_trainer.data.making import add_make_command
 
 SMALL = Counts(warm_start=30, plain=10, feedback=40, prompts=40, holdout=20, evaluation=40, never_trained=12)
 

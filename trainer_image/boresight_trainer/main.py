@@ -89,7 +89,7 @@ def _add_check(commands: Subparsers, _: list[str]) -> None:
 
 
 def _add_make(commands: Subparsers, _: list[str]) -> None:
-    from .data.instructions.commands import add_make_command
+    from .data.making import add_make_command
 
     add_make_command(commands)
 

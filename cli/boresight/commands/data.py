@@ -10,7 +10,7 @@ import click
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
-@click.group("data", short_help="Check data, or make instructions a program can verify.")
+@click.group("data", short_help="Check data, or make data whose answers a program can verify.")
 def data_command() -> None:
     """Look at data before training on it."""
 
@@ -29,11 +29,13 @@ def check(ctx: click.Context) -> None:
 @data_command.command(
     "make",
     context_settings=PASS_ON,
-    short_help="Generate instructions whose fulfilment a program can verify.",
+    short_help="Generate instructions, or questions about media, with verifiers.",
 )
 @click.pass_context
 def make(ctx: click.Context) -> None:
-    """Instructions with verifiers, answers sampled from a model, rule-written critiques, binary preferences."""
+    """Prompts with verifiers, answers, rule-written critiques, binary preferences: instructions in words, with answers
+    sampled from a model, and questions about images, sounds and videos.
+    """
     run_trainer("data", "make", *ctx.args)
 
 

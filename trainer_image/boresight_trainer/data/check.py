@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boresight_api.stages import DataInput, HoldoutSplit, Templates
 
@@ -18,11 +18,15 @@ from .align_anything import NoPair
 from .dialogues import critique_messages
 from .formats import RowFormat, format_of
 from .language_feedback import format_language_feedback
-from .mixture import CONVERSIONS, ReadRow, Record, read_input
-from .records import Demonstration, Feedback, Preference, Prompt
+from .lengths import Lengths
+from .mixture import CONVERSIONS, ReadRow, Record, media_folders, raw_rows, read_input
+from .records import Demonstration, Feedback, Modality, Preference, Prompt, references_of
 from .selection import content_of, held_out
 from .sources import InvalidRow, RawRow, RowError
 from .uses import Use
+
+if TYPE_CHECKING:
+    from .media_check import MediaReport, MediaSummary
 
 FIRST = 5
 """How many places are named for one kind of problem."""
@@ -36,29 +40,6 @@ class UseCounts:
     records: int
     invalid: int
     without_pair: int
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Distribution of one text over the records."""
-
-    count: int
-    shortest: int
-    median: int
-    p90: int
-    p99: int
-    longest: int
-    total: int
-
-    @classmethod
-    def of(cls, values: Sequence[int]) -> Lengths:
-        """Nearest-rank percentiles (no value is made up). ``values`` is not empty."""
-        ordered = sorted(values)
-
-        def percentile(percent: int) -> int:
-            return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
-
-        return cls(len(ordered), ordered[0], percentile(50), percentile(90), percentile(99), ordered[-1], sum(ordered))
 
 
 @dataclass(frozen=True)
@@ -95,6 +76,10 @@ class CheckReport:
     problems: tuple[Problem, ...]
     duplicate_prompts: Duplicates
     duplicate_records: Duplicates
+    media: dict[Modality, MediaSummary]
+    """By kind; empty if no row names media."""
+    duplicate_media: Duplicates
+    """Content that several rows name."""
     holdout_rows: int
     holdout_places: tuple[str, ...]
 
@@ -112,11 +97,14 @@ def check(
     seed: int,
     tokenizer: Path | None = None,
     max_length: int | None = None,
+    scratch: Path,
+    decode_all: bool = False,
 ) -> CheckReport:
     """Read every row of ``value`` at ``path`` for ``uses`` (default: all that the columns allow).
 
-    ``tokenizer`` is a model's folder; rows longer than ``max_length`` tokens are problems. Raises
-    :class:`StageFailure` for what makes the whole input unreadable; what is wrong with a row is in the report.
+    ``tokenizer`` is a model's folder; rows longer than ``max_length`` tokens are problems. Of media the headers are
+    read and some are decoded, or all (``decode_all``); ``scratch`` is an empty folder for those that have no file.
+    Raises :class:`StageFailure` for what makes the whole input unreadable; what is wrong with a row is in the report.
     """
     form = format_of(value)
     trial = _Trial(tuple(uses) or tuple(Use))
@@ -131,6 +119,9 @@ def check(
             counter.add(place, record)
         errors += counter.too_long
         tokens = _distributions(counter.lengths)
+    media = _media(rows, wanted, value, path, seed, scratch, decode_all)
+    if media is not None:
+        errors += media.errors
     prompts = {row.place: row.prompt for row in rows if row.prompt is not None}
     aside = held_out(list(prompts.values()), holdout, seed)
     kept = [place for place, prompt in prompts.items() if content_of(prompt) in aside]
@@ -147,6 +138,8 @@ def check(
         duplicate_records=_duplicates(
             (place, _content(record)) for place, record in records if not isinstance(record, Prompt)
         ),
+        media={} if media is None else media.kinds,
+        duplicate_media=_duplicates(() if media is None else media.contents),
         holdout_rows=len(kept),
         holdout_places=tuple(kept[:FIRST]),
     )
@@ -194,6 +187,31 @@ def _counts(rows: Sequence[ReadRow[Attempt]], use: Use) -> UseCounts:
     valid = [len(records) for row in rows if (records := list(_records(row, (use,))))]
     invalid = sum(any(_errors(row, (use,))) for row in rows)
     return UseCounts(len(valid), sum(valid), invalid, len(rows) - len(valid) - invalid)
+
+
+def _media(
+    rows: Sequence[ReadRow[Attempt]],
+    uses: Sequence[Use],
+    value: DataInput,
+    path: Path,
+    seed: int,
+    scratch: Path,
+    decode_all: bool,
+) -> MediaReport | None:
+    """What there is to say of the media that rows name, if they name any."""
+    references = {
+        row.place: dict.fromkeys(r for one in _records(row, uses) for r in references_of(one)) for row in rows
+    }
+    if not any(references.values()):
+        return None
+    from ..media.library import MediaLibrary  # brings numpy and Pillow, for which rows of text have no use
+    from ..media.paths import SourcePaths
+    from .media_check import Naming, check_media
+
+    folders = media_folders(value, path)
+    named = [Naming(row.place, folders[row.file], tuple(references[row.place])) for row in rows]
+    library = MediaLibrary(scratch, thorough=decode_all)
+    return check_media(named, library, SourcePaths(path, value.files), lambda: raw_rows(value, path), seed)
 
 
 def _parts(record: Record) -> Iterator[tuple[str, str]]:

@@ -9,13 +9,19 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from boresight_api.enums import DataFormat
 from boresight_api.outcome import ExitCode
 from boresight_api.stages import DataInput, HoldoutSplit
 
-from .check import CheckReport, Duplicates, Lengths, check
+from .check import CheckReport, Duplicates, check
+from .lengths import Lengths
 from .uses import Use
+
+if TYPE_CHECKING:
+    from .media_check import MediaSummary
 
 
 def add_check_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +46,9 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer", type=Path, metavar="FOLDER", help="a model's folder; lengths are given in tokens too"
     )
     parser.add_argument("--max-length", type=int, metavar="TOKENS", help="report conversations longer than this")
+    parser.add_argument(
+        "--decode-all", action="store_true", help="decode every image, sound and video, not some: finds all damage"
+    )
     parser.add_argument("--seed", type=int, default=42, help="the run's seed, which chooses the holdout")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
 
@@ -57,15 +66,18 @@ def run_check(options: argparse.Namespace) -> int:
         files=tuple(options.files),
         columns=dict(options.columns),
     )
-    report = check(
-        value,
-        options.path,
-        uses=options.use,
-        holdout=HoldoutSplit(),
-        seed=options.seed,
-        tokenizer=options.tokenizer,
-        max_length=options.max_length,
-    )
+    with TemporaryDirectory(prefix="boresight-media-") as scratch:
+        report = check(
+            value,
+            options.path,
+            uses=options.use,
+            holdout=HoldoutSplit(),
+            seed=options.seed,
+            tokenizer=options.tokenizer,
+            max_length=options.max_length,
+            scratch=Path(scratch),
+            decode_all=options.decode_all,
+        )
     text = json.dumps(report.to_json(), ensure_ascii=False) if options.output == "json" else render(report)
     _print(text)
     return ExitCode.INVALID_DATA if report.invalid_rows or not report.rows else ExitCode.DONE
@@ -99,6 +111,10 @@ def _lines(report: CheckReport) -> Iterator[str]:
         if lengths:
             yield ""
             yield from _length_table(unit, lengths)
+    for modality, media in report.media.items():
+        yield ""
+        yield f"{modality}: {media.distinct} distinct, named {media.named} times; {_decoding(media)}"
+        yield from _length_table(modality, media.sizes)
     if report.problems:
         yield ""
         yield "problems"
@@ -108,9 +124,16 @@ def _lines(report: CheckReport) -> Iterator[str]:
     yield ""
     yield from _duplicate_lines("prompts", report.duplicate_prompts)
     yield from _duplicate_lines("records", report.duplicate_records)
+    if report.media:
+        yield from _duplicate_lines("media", report.duplicate_media)
     places = ", ".join(report.holdout_places)
     more = ", ..." if report.holdout_rows > len(report.holdout_places) else ""
     yield f"holdout by default (2%): {report.holdout_rows} rows{f': {places}{more}' if places else ''}"
+
+
+def _decoding(media: MediaSummary) -> str:
+    every = "all" if media.decoded == media.distinct else str(media.decoded)
+    return f"decoding each once takes one core {media.decode_seconds:.1f} s ({every} tried)"
 
 
 def _length_table(unit: str, lengths: dict[str, Lengths]) -> Iterator[str]:

@@ -7,11 +7,11 @@ cannot hide in a large mixture; the holdout is chosen among the prompts of what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from boresight_api.artifact import SourceRecord
 from boresight_api.outcome import FailureClass, StageFailure
@@ -23,6 +23,9 @@ from .records import Demonstration, Feedback, Preference, Prompt
 from .selection import content_of, held_out, limited, repetitions
 from .sources import InvalidRow, RawRow, RowError, read_rows
 from .uses import Use
+
+if TYPE_CHECKING:
+    from ..media.library import MediaLibrary
 
 Record = Prompt | Demonstration | Feedback | Preference
 R = TypeVar("R", Prompt, Demonstration, Feedback, Preference)
@@ -71,6 +74,11 @@ class ReadRow(Generic[T]):
     records: tuple[T, ...]
     error: InvalidRow | None = None
 
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.place.rpartition(":")[0]
+
 
 def load_prompts(
     inputs: Sequence[DataInput],
@@ -79,13 +87,15 @@ def load_prompts(
     seed: int,
     max_invalid_percent: Decimal,
     resolve: Resolve,
+    library: MediaLibrary | None = None,
 ) -> Rows[Prompt]:
     """Prompts x; everything else in the rows is ignored.
 
-    ``resolve`` gives the path of an input's file or folder. Raises :class:`StageFailure` (InvalidData) if too many rows
-    are invalid or no row is left, naming file, row and field.
+    ``resolve`` gives the path of an input's file or folder. With a ``library``, media of the rows are entered there and
+    known by their digests, and a row with a medium that cannot be used is invalid. Raises :class:`StageFailure`
+    (InvalidData) if too many rows are invalid or no row is left, naming file, row and field.
     """
-    return _load(inputs, _prompts, holdout, seed, max_invalid_percent, resolve)
+    return _load(inputs, _prompts, holdout, seed, max_invalid_percent, resolve, library)
 
 
 def load_demonstrations(
@@ -95,9 +105,10 @@ def load_demonstrations(
     seed: int,
     max_invalid_percent: Decimal,
     resolve: Resolve,
+    library: MediaLibrary | None = None,
 ) -> Rows[Demonstration]:
     """(x, y) to imitate. As :func:`load_prompts`."""
-    return _load(inputs, _demonstrations, holdout, seed, max_invalid_percent, resolve)
+    return _load(inputs, _demonstrations, holdout, seed, max_invalid_percent, resolve, library)
 
 
 def load_feedback(
@@ -107,9 +118,10 @@ def load_feedback(
     seed: int,
     max_invalid_percent: Decimal,
     resolve: Resolve,
+    library: MediaLibrary | None = None,
 ) -> Rows[Feedback]:
     """(x, y, c). As :func:`load_prompts`; a row of AlignAnything gives one record a response."""
-    return _load(inputs, _feedback, holdout, seed, max_invalid_percent, resolve)
+    return _load(inputs, _feedback, holdout, seed, max_invalid_percent, resolve, library)
 
 
 def load_preferences(
@@ -119,9 +131,10 @@ def load_preferences(
     seed: int,
     max_invalid_percent: Decimal,
     resolve: Resolve,
+    library: MediaLibrary | None = None,
 ) -> Rows[Preference]:
     """(x, y+, y-). As :func:`load_prompts`; rows without a winner are counted, not invalid."""
-    return _load(inputs, _preferences, holdout, seed, max_invalid_percent, resolve)
+    return _load(inputs, _preferences, holdout, seed, max_invalid_percent, resolve, library)
 
 
 def source_records(inputs: Sequence[DataInput], rows: Rows[R]) -> tuple[SourceRecord, ...]:
@@ -150,6 +163,19 @@ def read_input(
                 read = replace(read, row_id=file.row_id(row.number), records=(), error=error.at(row))
             first.setdefault(read.row_id, row.place)
             yield read
+
+
+def raw_rows(value: DataInput, path: Path) -> Iterator[RawRow | InvalidRow]:
+    """Every row of an input as it stands in its files."""
+    form = format_of(value)
+    for file in form.files(path, split=value.split, files=value.files):
+        yield from read_rows(file, form.needed)
+
+
+def media_folders(value: DataInput, path: Path) -> Mapping[str, str]:
+    """By the name of each file of an input: its folder below the source, from which its rows see media."""
+    files = format_of(value).files(path, split=value.split, files=value.files)
+    return {file.name: "" if file.alone else file.path.parent.relative_to(path).as_posix() for file in files}
 
 
 def _read(form: RowFormat, row: RawRow, convert: Convert[T], row_id: str) -> ReadRow[T]:
@@ -196,8 +222,9 @@ def _load(
     seed: int,
     max_invalid_percent: Decimal,
     resolve: Resolve,
+    library: MediaLibrary | None,
 ) -> Rows[R]:
-    sources = [_selected(value, resolve(value), convert, seed) for value in inputs]
+    sources = [_selected(value, resolve(value), convert, seed, library) for value in inputs]
     counts = tuple(_counted(value, source) for value, source in zip(inputs, sources, strict=True))
     for value, source, count in zip(inputs, sources, counts, strict=True):
         _check_invalid(value, source, count, max_invalid_percent)
@@ -223,10 +250,33 @@ class _Source(Generic[R]):
     rows: tuple[ReadRow[R], ...]
 
 
-def _selected(value: DataInput, path: Path, convert: Convert[R], seed: int) -> _Source[R]:
+def _selected(value: DataInput, path: Path, convert: Convert[R], seed: int, library: MediaLibrary | None) -> _Source[R]:
     rows = tuple(read_input(value, path, convert))
     chosen = limited([row.row_id for row in rows], limit=value.limit, percent=value.limit_percent, seed=seed)
-    return _Source(len(rows), tuple(row for row in rows if row.row_id in chosen))
+    selected = tuple(row for row in rows if row.row_id in chosen)
+    return _Source(len(rows), selected if library is None else _by_content(selected, value, path, library))
+
+
+def _by_content(
+    rows: Sequence[ReadRow[R]], value: DataInput, path: Path, library: MediaLibrary
+) -> tuple[ReadRow[R], ...]:
+    """``rows`` with records whose media ``library`` holds. A prompt stays as the row has it: it decides the holdout."""
+    from ..media.paths import SourcePaths
+    from .content import with_content  # brings numpy and Pillow, for which rows of text have no use
+
+    folders = media_folders(value, path)
+    found = with_content(
+        [(folders[row.file], row.records) for row in rows],
+        library,
+        SourcePaths(path, value.files),
+        lambda: raw_rows(value, path),
+    )
+    return tuple(
+        replace(row, records=(), error=records.at_place(row.place))
+        if isinstance(records, RowError)
+        else replace(row, records=records)
+        for row, records in zip(rows, found, strict=True)
+    )
 
 
 def _counted(value: DataInput, source: _Source[R]) -> SourceCounts:

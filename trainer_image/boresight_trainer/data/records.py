@@ -6,7 +6,7 @@ Nothing here reads a file or knows a format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -159,3 +159,16 @@ class Preference:
     def id(self) -> str:
         """Stable and unique within a data set."""
         return self.prompt.id
+
+
+def references_of(record: Prompt | Demonstration | Feedback | Preference) -> Iterator[MediaReference]:
+    """All media that ``record`` names."""
+    if isinstance(record, Prompt):
+        yield from record.media
+        return
+    yield from record.prompt.media
+    if isinstance(record, Preference):
+        yield from record.chosen_media
+        yield from record.rejected_media
+    else:
+        yield from record.response_media

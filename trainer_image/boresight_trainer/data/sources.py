@@ -15,6 +15,8 @@ from typing import Any
 
 from boresight_api.outcome import FailureClass, StageFailure
 
+from ..media.archives import is_archive
+
 SUFFIXES = (".jsonl", ".json", ".parquet")
 SPLIT_ALIASES = {
     "train": ("train", "training"),
@@ -85,6 +87,11 @@ class RowError(Exception):
         """The same complaint with its place."""
         return InvalidRow(row.file, row.number, self.field, self.found, self.expected)
 
+    def at_place(self, place: str) -> InvalidRow:
+        """As :meth:`at`, for a row known by its ``<file>:<row number>``."""
+        file, _, number = place.rpartition(":")
+        return InvalidRow(file, int(number), self.field, self.found, self.expected)
+
 
 def shown(value: object, limit: int = 60) -> str:
     """``value`` as an error message shows it: short, on one line."""
@@ -95,8 +102,9 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def find_files(root: Path, *, split: str | None, files: Sequence[str] = ()) -> tuple[DataFile, ...]:
-    """The files of a source: ``files`` in their order, or all that ``split`` names, or all.
+    """The files of a source that hold rows: ``files`` in their order, or all that ``split`` names, or all.
 
+    Archives among ``files`` hold the rows' media.
     Without a split, a folder that has a ``train`` split means that, and any other folder all of its files. Raises
     :class:`StageFailure` (InvalidData) if a file is missing, none matches, or it cannot be told which are meant.
     """
@@ -110,7 +118,11 @@ def find_files(root: Path, *, split: str | None, files: Sequence[str] = ()) -> t
             )
         return (DataFile(_known(root), root.name, alone=True),)
     if files:
-        return tuple(_named(root, name) for name in files)
+        here = [(name, _present(root, name)) for name in files]
+        rows = tuple(DataFile(_known(path), name) for name, path in here if not is_archive(name))
+        if not rows:
+            raise _no_data(f"files: found archives alone ({', '.join(files)}), expected a file of rows beside them")
+        return rows
     present = [DataFile(p, p.relative_to(root).as_posix()) for p in sorted(root.rglob("*")) if _is_data(root, p)]
     if not present:
         raise _no_data(f"{root}: found no {', '.join(SUFFIXES)} file, expected at least one")
@@ -222,12 +234,12 @@ def _is_data(root: Path, path: Path) -> bool:
     return path.suffix in SUFFIXES and not hidden and path.is_file()
 
 
-def _named(root: Path, name: str) -> DataFile:
+def _present(root: Path, name: str) -> Path:
     path = root / name
     if not path.is_file() or ".." in Path(name).parts:
         names = ", ".join(sorted(p.name for p in root.iterdir())[:8])
         raise _no_data(f'files: found no "{name}" in {root}, which has {names or "nothing"}: correct `files`')
-    return DataFile(_known(path), name)
+    return path
 
 
 def _known(path: Path) -> Path:

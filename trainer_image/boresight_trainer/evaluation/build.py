@@ -12,7 +12,7 @@ from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import EvaluateConfig, SuiteConfig
 
 from ..data import mixture
-from ..data.instructions.registry import NEVER_TRAINED
+from ..data.instructions.registry import FACTS, NEVER_TRAINED
 from ..data.records import Feedback, Prompt
 from ..data.selection import limited
 from ..stage import StageContext
@@ -26,6 +26,7 @@ from .suites.pairwise import PairwiseSuite
 from .suites.verifiable import VerifiableSuite
 
 _SUITES = (SuiteName.HOLDOUT, SuiteName.VERIFIABLE, SuiteName.PAIRWISE)
+_FACTS = frozenset(kind.kind for kind in FACTS)
 R = TypeVar("R", Feedback, Prompt)
 
 
@@ -161,8 +162,12 @@ def _chosen(rows: mixture.Rows[R], config: EvaluateConfig, number: int) -> tuple
 
 
 def slices_of(constraint: Mapping[str, Any]) -> tuple[str, ...]:
-    """Slices of a constraint: its kind, and whether our instructions have that kind in evaluation only."""
+    """Slices of a constraint: its kind, then the kind of question about a medium that it is the answer to, or whether
+    our instructions have its kind in evaluation only.
+    """
     kind = str(constraint.get("kind"))
+    if kind in _FACTS:
+        return f"kind-{kind}", f"question-{constraint.get('question')}"
     return f"kind-{kind}", "kinds-never-trained" if kind in NEVER_TRAINED else "kinds-trained"
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from ..data.instructions.constraint import Split
-from ..data.instructions.registry import KINDS
+from ..data.instructions.registry import FACTS, KINDS
 from ..data.instructions.topics import topics
 from ..data.records import Prompt
 
@@ -31,11 +31,12 @@ please point points put question quote quotes reply respond response say sentenc
 start state tell text thing things thought three title upper uppercase use using without word words write
 """
 _FORM_WORDS = frozenset(_FORM_WORDS_TEXT.split())
-_STANDS_ALONE = frozenset(kind.kind for kind in KINDS if kind.whole_prompt)
+_STANDS_ALONE = frozenset(kind.kind for kind in (*(kind for kind in KINDS if kind.whole_prompt), *FACTS))
 
 
 def topic_stems(prompt: Prompt) -> frozenset[str]:
-    """Beginnings of words of which an answer to ``prompt`` should contain one; none if it has no topic (a sum).
+    """Beginnings of words of which an answer to ``prompt`` should contain one; none if it has no topic (a sum,
+    a question about an image).
 
     For a topic of our own instructions its keywords; else the prompt's content words without function words, words
     about form and words that a constraint names.

@@ -331,6 +331,25 @@ def test_a_newer_operators_status_is_left_alone() -> None:
     ]
 
 
+def test_a_field_of_the_status_that_somebody_else_keeps_is_not_fought_over(caplog: pytest.LogCaptureFixture) -> None:
+    """An apply removes only what its own manager once applied: more of them would change nothing either."""
+    cluster = Cluster()
+    theirs = {"keyMetric": "winRate 0.99"}
+
+    async def life() -> int:
+        stored = cluster.put("alignmentruns", a_run())
+        cluster.put("alignmentruns", {**stored, "status": theirs, "applied": {"somebody": theirs}})
+        async with Running(cluster):
+            await asyncio.sleep(20)
+            before = len(cluster.requests)
+            await asyncio.sleep(600)
+            return sum(method != "GET" and "leases" not in path for method, path in cluster.requests[before:])
+
+    assert run(life()) <= 2, "what there is to say of its pod, and once more that this changes nothing of theirs"
+    assert stage(cluster.run(), "prepare")["attempt"] == 1, "the run goes on"
+    assert "status.keyMetric is kept by another field manager" in caplog.text
+
+
 @pytest.mark.parametrize("plural", ["alignmentruns"])
 def test_nothing_is_made_for_a_run_that_is_gone(plural: str) -> None:
     cluster = Cluster()

@@ -44,6 +44,7 @@ JOB: dict[str, Any] = {
     "status": {
         "active": 2,
         "startTime": "2026-11-22T12:00:00Z",
+        "completionTime": "2026-11-22T12:30:00Z",
         "conditions": [
             {
                 "type": "Failed",
@@ -89,6 +90,8 @@ def test_nothing_that_a_view_shows_is_lost() -> None:
     assert pod_view(trim(PODS, POD)) == pod_view(POD)
     whole, trimmed = (job_view(job, (), run_name="r", run_uid="run") for job in (JOB, trim(JOBS, JOB)))
     assert whole == trimmed
+    assert whole is not None
+    assert whole.completed is not None
     full = {**RUN, "apiVersion": ALIGNMENT_RUNS.api_version, "kind": ALIGNMENT_RUNS.kind}
     seen, kept = run_view(full), run_view(trim(ALIGNMENT_RUNS, RUN))
     assert kept.document == seen.document

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from decimal import Decimal
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from boresight_api.base import parse_decimal
@@ -15,6 +14,7 @@ from boresight_api.stages import ModelInput, Sampling, Templates
 
 from ...store.digests import user_cache_folder
 from ...store.pins import pin
+from ..arguments import add_common, add_counts, positive, recorded_command, show_progress
 from .files import check_folder, write_data_set
 from .make import Counts, Options, choose_kinds, make_all, make_prompts
 
@@ -34,10 +34,9 @@ _COUNTS = {
 DONE = 0
 
 
-def add_make_command(subparsers: Subparsers) -> None:
-    """Add ``make instructions`` to the parser of ``data``."""
-    make = subparsers.add_parser("make", help="make a data set").add_subparsers(required=True, metavar="DATA SET")
-    parser = make.add_parser(
+def add_make_command(data_sets: Subparsers) -> None:
+    """Add ``instructions`` to what ``data make`` makes."""
+    parser = data_sets.add_parser(
         "instructions",
         help="instructions whose fulfilment a program can verify",
         description="Makes prompts, language feedback, refinement dialogues, preferences and an evaluation set from "
@@ -50,11 +49,9 @@ def add_make_command(subparsers: Subparsers) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``data make instructions``."""
-    defaults = Counts()
-    parser.add_argument("--seed", type=int, required=True, help="decides every choice")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new or empty folder for the files")
+    add_common(parser)
     parser.add_argument("--kinds", default="all", help="simple, all, or names separated by commas")
-    parser.add_argument("--compose", type=_positive, default=1, metavar="N", help="at most N constraints in a prompt")
+    parser.add_argument("--compose", type=positive, default=1, metavar="N", help="at most N constraints in a prompt")
     parser.add_argument(
         "--answers-from",
         metavar="MODEL",
@@ -66,18 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--samples",
-        type=_positive,
+        type=positive,
         default=4,
         metavar="N",
         help="answers per prompt that a preference is looked for among",
     )
     parser.add_argument("--temperature", type=_temperature, default=Decimal("0.7"), help="of the answers; 0 is greedy")
     parser.add_argument("--top-p", type=_nucleus, default=Decimal(1), help="nucleus of the answers; 1 is off")
-    parser.add_argument("--max-tokens", type=_positive, default=40, metavar="N", help="longest answer in tokens")
-    for name, text in _COUNTS.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=_not_negative, default=getattr(defaults, name), metavar="N", help=text
-        )
+    parser.add_argument("--max-tokens", type=positive, default=40, metavar="N", help="longest answer in tokens")
+    add_counts(parser, _COUNTS, Counts())
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     check_folder(options.out)
     making = making_options(options)
     facts: dict[str, Any] = {
-        "command": command_line(options),
+        "command": recorded_command(("boresight", "data", "make", "instructions"), add_arguments, options),
         "seed": options.seed,
         "kinds": {
             "trained": [kind.kind for kind in making.trained],
@@ -100,7 +94,9 @@ def run(options: argparse.Namespace) -> int:
 
         model, sampling = answering(options)
         facts["model"] = {"uri": model.uri, "digest": pin(model.uri).digest}
-        files = make_all(making, open_model(model, sampling, cache=user_cache_folder(), on_answers=_show))
+        files = make_all(
+            making, open_model(model, sampling, cache=user_cache_folder(), on_answers=partial(show_progress, "answers"))
+        )
     write_data_set(options.out, files, facts)
     for name, rows in files.items():
         sys.stdout.write(f"{options.out / name}: {len(rows)} rows\n")
@@ -129,41 +125,6 @@ def answering(options: argparse.Namespace) -> tuple[ModelInput, Sampling]:
     """Which model answers, and how its answers are drawn."""
     sampling = Sampling(temperature=options.temperature, top_p=options.top_p, max_tokens=options.max_tokens)
     return ModelInput(uri=options.answers_from, system_prompt=options.system_prompt), sampling
-
-
-def command_line(options: argparse.Namespace) -> str:
-    """The command that makes the same files again: every argument that is not at its default, but for --out."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    words = ["boresight", "data", "make", "instructions"]
-    for action in parser._actions:
-        value = getattr(options, action.dest, None)
-        if action.dest not in {"help", "out"} and value is not None and value != action.default:
-            words += [action.option_strings[0], str(value)]
-    return shlex.join(words)
-
-
-def _show(done: int, total: int) -> None:
-    sys.stderr.write(f"\rsampled {done} of {total} answers" + ("\n" if done == total else ""))
-    sys.stderr.flush()
-
-
-def _positive(argument: str) -> int:
-    return _at_least(1, argument)
-
-
-def _not_negative(argument: str) -> int:
-    return _at_least(0, argument)
-
-
-def _at_least(least: int, argument: str) -> int:
-    try:
-        value = int(argument)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f'found "{argument}", expected an integer of at least {least}')
-    return value
 
 
 def _decimal(argument: str) -> Decimal:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any, TypeVar
 
 from boresight_api.outcome import FailureClass, StageFailure
 
+from ..records import MediaReference
 from .constraint import InstructionKind, Split
 from .topics import FORMS, Topic, topics
 
 _TRIES = 400
+Kind = TypeVar("Kind")
+Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,16 @@ class Instruction:
         """Names of the constraints' kinds."""
         return tuple(constraint.kind for constraint in self.constraints)
 
+    @property
+    def media(self) -> tuple[MediaReference, ...]:
+        """None: an instruction is in words alone."""
+        return ()
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the answer is about, for measures beside the verifiers."""
+        return {} if self.topic is None else {"topic": self.topic.name, "keywords": list(self.topic.keywords)}
+
 
 class Composer:
     """Draws instructions from one side of the split; remembers prompts, so that none occurs twice in a data set."""
@@ -41,23 +55,9 @@ class Composer:
     ) -> list[Instruction]:
         """``count`` instructions whose first constraints take turns over ``kinds``, with up to ``compose`` constraints.
 
-        A kind that has no new prompt any more leaves its turns to the others. Raises StageFailure(InvalidConfig) when
-        none of them has one.
+        Raises StageFailure(InvalidConfig) as :func:`take_turns` does.
         """
-        drawn: list[Instruction] = []
-        turns = deque(kinds)
-        while len(drawn) < count:
-            if not turns:
-                raise StageFailure(
-                    FailureClass.INVALID_CONFIG,
-                    f"found {len(drawn)} different prompts, expected {count}; ask for fewer rows or more --kinds",
-                )
-            kind = turns.popleft()
-            instruction = self._new(kind, kinds, split, compose, rng)
-            if instruction is not None:
-                drawn.append(instruction)
-                turns.append(kind)
-        return drawn
+        return take_turns(count, kinds, lambda kind: self._new(kind, kinds, split, compose, rng))
 
     def plain(self, count: int, *, split: Split, rng: Random) -> list[Instruction]:
         """``count`` prompts without constraints, or as many as there are."""
@@ -82,6 +82,28 @@ class Composer:
                 self._taken.add(normalised)
                 return instruction
         return None
+
+
+def take_turns(count: int, kinds: Sequence[Kind], new: Callable[[Kind], Drawn | None]) -> list[Drawn]:
+    """``count`` prompts that ``new`` draws, the kinds one after the other.
+
+    A kind that has no new prompt any more leaves its turns to the others. Raises StageFailure(InvalidConfig) when none
+    of them has one.
+    """
+    drawn: list[Drawn] = []
+    turns = deque(kinds)
+    while len(drawn) < count:
+        if not turns:
+            raise StageFailure(
+                FailureClass.INVALID_CONFIG,
+                f"found {len(drawn)} different prompts, expected {count}; ask for fewer rows or more --kinds",
+            )
+        kind = turns.popleft()
+        one = new(kind)
+        if one is not None:
+            drawn.append(one)
+            turns.append(kind)
+    return drawn
 
 
 def normalise(prompt: str) -> str:

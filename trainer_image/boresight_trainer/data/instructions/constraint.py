@@ -106,9 +106,9 @@ class Constraint(ABC):
         for name, kind in expected.items():
             value = given.get(name)
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise _invalid(cls.kind, name, value, f"a parameter of type {kind.__name__}")
+                raise invalid(cls.kind, name, value, f"a parameter of type {kind.__name__}")
         for name in given.keys() - expected.keys():
-            raise _invalid(cls.kind, name, given[name], f"only {', '.join(expected) or 'no parameters'}")
+            raise invalid(cls.kind, name, given[name], f"only {', '.join(expected) or 'no parameters'}")
         return cls(**given)
 
     def mentioned_in(self, clause: str) -> bool:
@@ -141,7 +141,8 @@ def plain_if(satisfied: bool, response: str) -> str | None:
     return response.strip() if satisfied else None
 
 
-def _invalid(kind: str, name: str, found: object, expected: str) -> StageFailure:
+def invalid(kind: str, name: str, found: object, expected: str) -> StageFailure:
+    """The failure of a row whose constraint has a wrong parameter."""
     return StageFailure(
         FailureClass.INVALID_DATA,
         f'constraint "{kind}", parameter "{name}": found {found!r}, expected {expected}; correct the row',

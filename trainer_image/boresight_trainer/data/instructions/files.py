@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from boresight_api.base import sha256_hex
 from boresight_api.outcome import FailureClass, StageFailure
 
-from .rows import Row
+from ..verifiable_rows import Row
 
 MANIFEST = "manifest.json"
 
@@ -24,8 +25,14 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_data_set(folder: Path, files: Mapping[str, Sequence[Row]], facts: Mapping[str, Any]) -> None:
-    """Write each file as JSON lines, then ``manifest.json`` with ``facts`` and the files' rows and digests.
+def write_data_set(
+    folder: Path,
+    files: Mapping[str, Sequence[Row]],
+    facts: Mapping[str, Any],
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
+    """Write what stands ``beside`` the rows, each file as JSON lines, then ``manifest.json``: ``facts``, and the files'
+    rows and digests.
 
     Raises StageFailure(Infrastructure) if the file system refuses.
     """
@@ -37,7 +44,8 @@ def write_data_set(folder: Path, files: Mapping[str, Sequence[Row]], facts: Mapp
     manifest = json.dumps({**facts, "files": described}, indent=1, ensure_ascii=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
+        for name, content in {**beside, **contents}.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
         (folder / MANIFEST).write_text(manifest, encoding="utf-8")
     except OSError as error:

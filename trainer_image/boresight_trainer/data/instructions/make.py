@@ -13,10 +13,11 @@ from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import Templates
 
 from ..seeds import derive_seed
+from ..verifiable_rows import Row, prompt_row
 from .compose import Composer, Instruction
 from .constraint import InstructionKind, Split
 from .registry import KINDS, NEVER_TRAINED, SIMPLE, SIMPLE_NEVER_TRAINED, kinds_named
-from .rows import Answer, Row, feedback_row, plain_row, preference_row, prompt_row, warm_start_row
+from .rows import Answer, feedback_row, plain_row, preference_row, warm_start_row
 
 TRAINED_SLICE = "trained kinds"
 UNSEEN_SLICE = "kinds never trained"

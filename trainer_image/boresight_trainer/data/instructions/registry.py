@@ -10,7 +10,7 @@ from typing import Any
 from boresight_api.outcome import FailureClass, StageFailure
 
 from .constraint import Constraint, InstructionKind
-from .kinds import casing, edges, language, layout, length, marks, tasks, words
+from .kinds import casing, edges, facts, language, layout, length, marks, tasks, words
 
 ENTRY_POINT_GROUP = "boresight.verifiers"
 
@@ -58,6 +58,9 @@ KINDS: tuple[type[InstructionKind], ...] = (
     tasks.YesOrNo,
 )
 """Kinds that instructions are made of, in the order in which the maker takes turns."""
+
+FACTS: tuple[type[facts.Fact], ...] = (facts.Choice, facts.Colour, facts.Number)
+"""Kinds that say what is so in a medium; ``data make image-questions`` and its like make prompts of them."""
 
 NEVER_TRAINED: frozenset[str] = frozenset(
     {
@@ -121,7 +124,7 @@ def kinds_named(names: Sequence[str]) -> tuple[type[InstructionKind], ...]:
 
 @cache
 def _known() -> dict[str, type[Constraint]]:
-    known: dict[str, type[Constraint]] = {kind.kind: kind for kind in KINDS}
+    known: dict[str, type[Constraint]] = {kind.kind: kind for kind in (*KINDS, *FACTS)}
     for point in entry_points(group=ENTRY_POINT_GROUP):
         loaded = point.load()
         if not (isinstance(loaded, type) and issubclass(loaded, Constraint) and loaded.kind == point.name):

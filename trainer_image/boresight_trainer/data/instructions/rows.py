@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from boresight_api.enums import RefineFrom
 from boresight_api.stages import Templates
 
-from ..dialogues import refinement_messages
-from ..language_feedback import format_language_feedback
-from ..records import Message, Prompt
+from ..verifiable_rows import Row, answered_row, pair_row, refinement_row, response_row, satisfies
 from . import text
 from .compose import Instruction, edited
-from .critiques import RuleFeedback, write_feedback
-from .verifiers import verify
-
-Row = dict[str, Any]
 
 _LONGEST_DEMONSTRATION = 18
 """Words."""
@@ -31,33 +23,15 @@ class Answer:
     finished: bool
 
 
-def prompt_row(row_id: str, instruction: Instruction, **meta: str) -> Row:
-    """x with its constraints. ``meta`` carries what the answer is about, for measures beside the verifiers."""
-    return {
-        "id": row_id,
-        "prompt": instruction.prompt,
-        "constraints": _constraints(instruction),
-        "meta": _meta(instruction) | meta,
-    }
-
-
 def feedback_row(row_id: str, instruction: Instruction, answer: Answer, *, prefer_satisfied: bool) -> Row:
     """(x, y, c). A feedback model that sees failures alone learns to find fault with everything, and a model that needs
     alignment fails almost always; so where a satisfied answer is preferred, a failing one is edited by rule if that
     can be done, and ``meta.edited`` says so.
     """
     refined = edited(instruction.constraints, answer.text) if prefer_satisfied and text.words(answer.text) else None
-    response = answer.text if refined is None or _satisfies(instruction, answer.text) else refined
-    feedback = _feedback(instruction, response)
-    return {
-        "id": row_id,
-        "prompt": instruction.prompt,
-        "response": response,
-        "critique": feedback.critique,
-        "advice": feedback.advice,
-        "constraints": _constraints(instruction),
-        "meta": _meta(instruction) | ({"edited": "by rule"} if response != answer.text else {}),
-    }
+    if refined is None or refined == answer.text or satisfies(instruction, answer.text):
+        return response_row(row_id, instruction, answer.text)
+    return response_row(row_id, instruction, refined, edited="by rule")
 
 
 def warm_start_row(row_id: str, instruction: Instruction, answer: Answer, templates: Templates) -> Row | None:
@@ -71,17 +45,7 @@ def warm_start_row(row_id: str, instruction: Instruction, answer: Answer, templa
     refined = edited(instruction.constraints, response) if response and on_topic else None
     if refined is None or refined == response:
         return None
-    feedback = _feedback(instruction, response)
-    messages = refinement_messages(
-        Prompt(row_id, (Message("user", instruction.prompt),)),
-        response,
-        format_language_feedback(feedback.critique, feedback.advice),
-        templates,
-        RefineFrom.RESPONSE_AND_CRITIQUE,
-    )
-    dialogue = [*messages, Message("assistant", refined)]
-    turns = [{"role": message.role, "content": message.content} for message in dialogue]
-    return {"id": row_id, "messages": turns, "constraints": _constraints(instruction), "meta": _meta(instruction)}
+    return refinement_row(row_id, instruction, response, refined, templates)
 
 
 def plain_row(row_id: str, instruction: Instruction, answer: Answer) -> Row | None:
@@ -89,30 +53,22 @@ def plain_row(row_id: str, instruction: Instruction, answer: Answer) -> Row | No
     response = _shortened(answer)
     if instruction.topic is None or not instruction.topic.named_in(response):
         return None
-    turns = [{"role": "user", "content": instruction.prompt}, {"role": "assistant", "content": response}]
-    return {"id": row_id, "messages": turns, "constraints": [], "meta": _meta(instruction)}
+    return answered_row(row_id, instruction, response)
 
 
 def preference_row(row_id: str, instruction: Instruction, answers: Sequence[Answer]) -> Row | None:
     """(x, y+, y-): two sampled answers, one satisfies all constraints and one does not. None without such two."""
     chosen, rejected = _choose(instruction, answers, True).text, _choose(instruction, answers, False).text
-    if not _satisfies(instruction, chosen) or _satisfies(instruction, rejected):
+    if not satisfies(instruction, chosen) or satisfies(instruction, rejected):
         return None
-    return {
-        "id": row_id,
-        "prompt": instruction.prompt,
-        "chosen": chosen,
-        "rejected": rejected,
-        "constraints": _constraints(instruction),
-        "meta": _meta(instruction),
-    }
+    return pair_row(row_id, instruction, chosen, rejected)
 
 
 def _choose(instruction: Instruction, answers: Sequence[Answer], prefer_satisfied: bool) -> Answer:
     """The first answer that was finished and has the preferred verdict, else the first finished, else the first."""
 
     def rank(answer: Answer) -> tuple[bool, bool]:
-        return not answer.finished, _satisfies(instruction, answer.text) is not prefer_satisfied
+        return not answer.finished, satisfies(instruction, answer.text) is not prefer_satisfied
 
     return min(answers, key=rank)
 
@@ -123,20 +79,3 @@ def _shortened(answer: Answer) -> str:
     complete = said if answer.finished else said[:-1]
     beginnings = (" ".join(complete[:count]) for count in range(len(complete), 0, -1))
     return next((each for each in beginnings if len(text.words(each)) <= _LONGEST_DEMONSTRATION), "")
-
-
-def _satisfies(instruction: Instruction, response: str) -> bool:
-    return all(verify(_constraints(instruction), response))
-
-
-def _feedback(instruction: Instruction, response: str) -> RuleFeedback:
-    return write_feedback(instruction.prompt, _constraints(instruction), response)
-
-
-def _constraints(instruction: Instruction) -> list[dict[str, str | int]]:
-    return [constraint.to_json() for constraint in instruction.constraints]
-
-
-def _meta(instruction: Instruction) -> Row:
-    topic = instruction.topic
-    return {} if topic is None else {"topic": topic.name, "keywords": list(topic.keywords)}

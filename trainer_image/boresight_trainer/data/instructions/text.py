@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _SAME = str.maketrans(
     {
@@ -21,6 +22,7 @@ _BULLET = re.compile(r"^ *[-*•+] +(?=\S)")
 _NUMBER = re.compile(r"^ *\d{1,3}[.)] +(?=\S)")
 _HEADING = re.compile(r"^ *#{1,6} +(?=\S)")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
+_NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _CLOSERS = "\"')]}*_"
 _ABBREVIATIONS = """
 mr. mrs. ms. dr. prof. st. vs. e.g. i.e. etc. no. approx. ca. jr. sr. u.s. u.k. a.m. p.m. p.s.
@@ -158,3 +160,24 @@ def article(noun: str) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 word``, ``2 words``, ``no words``."""
     return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers of the prose in order, in digits or, up to ten, in words."""
+    found = []
+    for token in re.findall(r"-?\d[\d,]*|[a-z]+", fold(prose(text))):
+        if not token.isalpha():
+            found.append(int(token.replace(",", "")))
+        elif token in _NUMBER_WORDS:
+            found.append(_NUMBER_WORDS.index(token))
+    return found
+
+
+def number_word(number: int) -> str:
+    """``number`` in words where :func:`numbers` reads words, else in digits."""
+    return _NUMBER_WORDS[number] if 0 <= number < len(_NUMBER_WORDS) else str(number)
+
+
+def listing(items: Sequence[str], conjunction: str) -> str:
+    """``a, b or c``."""
+    return f" {conjunction} ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))

@@ -26,8 +26,6 @@ _THINGS = Pool(
     train=("table", "spoon", "river", "house", "shirt", "cloud", "chair", "train"),
     evaluation=("bridge", "lamp", "plate", "road", "candle", "door"),
 )
-_NUMBER = re.compile(r"-?\d+")
-_NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _TASK = frozenset(Aspect)
 Drawn = TypeVar("Drawn")
 
@@ -59,7 +57,7 @@ class _NumberTask(_Task):
         raise NotImplementedError
 
     def examine(self, response: str) -> Finding:
-        said = _numbers(response)
+        said = text.numbers(response)
         if not said:
             return Finding(False, f"gives no number; {self.sum_up()}")
         right = said[-1] == self.result()
@@ -301,13 +299,3 @@ class YesOrNo(_Task):
 
     def follow(self, response: str) -> str | None:
         return plain_if(self.examine(response).satisfied, response) or text.upper_first(self.answer) + "."
-
-
-def _numbers(response: str) -> list[int]:
-    found = []
-    for token in re.findall(r"-?\d[\d,]*|[a-z]+", text.fold(text.prose(response))):
-        if _NUMBER.match(token):
-            found.append(int(token.replace(",", "")))
-        elif token in _NUMBER_WORDS:
-            found.append(_NUMBER_WORDS.index(token))
-    return found
