@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from boresight_trainer.models.attention import PACKED
 from boresight_trainer.models.batch import Sample, Segment
+from torch import Tensor, nn
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -136,3 +137,33 @@ def dense_attention(samples: Sequence[Sample], window: int | None = None) -> np.
         keys = [key for key in range(query + 1) if owner[key] in chains[owner[query]]]
         visible[query, keys if window is None else keys[-window:]] = True
     return visible
+
+
+def weighted(logprobs: Tensor) -> Tensor:
+    """A loss in which every target has a weight of its own, so that no two can be exchanged unseen."""
+    return logprobs @ torch.linspace(-1.3, 0.7, len(logprobs))
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    """The gradients that a backward has left, by parameter."""
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same_gradients(
+    packed: nn.Module, plain: nn.Module, without_effect: Callable[[str], bool] = lambda _: False
+) -> None:
+    """Every parameter has a gradient, other than zero, and in both models the same.
+
+    ``without_effect`` names those that cannot change any output, so that their gradients are rounding: the biases of
+    keys without rotary positions, which a softmax does not see.
+    """
+    expected = gradients(plain)
+    assert expected.keys() == gradients(packed).keys()
+    largest = max(gradient.norm() for gradient in expected.values())
+    for name, gradient in gradients(packed).items():
+        norm = expected[name].norm()
+        if without_effect(name):
+            assert max(norm, gradient.norm()) <= 1e-5 * largest, name
+            continue
+        assert norm > 0, name
+        assert (gradient - expected[name]).norm() / norm <= 1e-4, name

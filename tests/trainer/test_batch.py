@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from boresight_trainer.models.batch import Sample, Segment, build_pack
+from boresight_trainer.models.medium import Grid, ImageShape, MediaSpan, Medium
 from builders_scoring import a_chain_of_three, dense_attention, samples_of_every_shape
 
 
@@ -94,3 +95,50 @@ def test_no_samples_make_one_token_without_targets() -> None:
 def test_what_cannot_be_scored_is_an_error(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def a_medium(name: str, tokens: int = 4, grid: Grid | None = None) -> Medium:
+    return Medium(name, f"digest of {name}", ImageShape(8, 8), tokens, grid)
+
+
+def test_a_medium_that_stands_in_several_places_has_its_features_once() -> None:
+    first, second = a_medium("first", 2), a_medium("second", 3)
+    samples = [
+        Sample.of_pair("a", range(9), [1], [2], media=[MediaSpan(1, first), MediaSpan(5, second)]),
+        Sample.of_response("text", [1, 2], [3]),
+        Sample.of_response("b", range(8), [4, 5], media=[MediaSpan(0, second), MediaSpan(4, first)]),
+    ]
+    media = build_pack(samples).media
+    assert media is not None
+    assert [medium.id for medium in media.distinct] == ["first", "second"]
+    assert media.tokens.tolist() == [1, 2, 5, 6, 7, 14, 15, 16, 18, 19]
+    assert media.features.tolist() == [0, 1, 2, 3, 4, 2, 3, 4, 0, 1]
+
+
+def test_responses_continue_behind_a_medium_on_a_grid() -> None:
+    """Two frames, five positions apart, of two by three tokens; the text goes on at the medium's extent."""
+    medium = a_medium("video", 12, Grid((0, 5), 2, 3, 7))
+    sample = Sample.of_pair("p", range(15), [1, 2], [3], media=[MediaSpan(2, medium)])
+    times, rows, columns = build_pack([sample, Sample.of_response("t", [1], [2])]).position_ids.tolist()
+    assert times == [0, 1, *[2] * 6, *[7] * 6, 9, 10, 11, 10, 0, 1]
+    assert rows == [0, 1, *[2, 2, 2, 3, 3, 3] * 2, 9, 10, 11, 10, 0, 1]
+    assert columns == [0, 1, *[2, 3, 4] * 4, 9, 10, 11, 10, 0, 1]
+
+
+def test_without_a_grid_media_count_positions_as_text_does() -> None:
+    sample = Sample.of_pair("p", range(6), [1], [2], media=[MediaSpan(1, a_medium("sound"))])
+    assert build_pack([sample]).position_ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("starts", "found"),
+    [
+        ((3,), "3 to 7, expected .* within tokens 0 to 6"),
+        ((0, 2), "2 to 6, expected .* within tokens 4 to 6"),
+        ((-1,), "-1 to 3"),
+    ],
+)
+def test_a_medium_that_is_cut_or_covered_is_an_error(starts: tuple[int, ...], found: str) -> None:
+    media = [MediaSpan(start, a_medium("cut")) for start in starts]
+    with pytest.raises(ValueError, match=f'sample "row 3": segment 0 has image at tokens {found}'):
+        Sample.of_response("row 3", range(6), [1], media=media)

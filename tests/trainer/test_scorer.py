@@ -9,31 +9,23 @@ import torch
 from boresight_api.outcome import StageFailure
 from boresight_trainer.models.batch import Sample, build_pack
 from boresight_trainer.models.scorer import Scorer, plain_logprobs, self_check
-from builders_scoring import FAMILIES, UNPROVEN, VOCABULARY, samples_of_every_shape, some_ids, some_pairs
+from builders_scoring import (
+    FAMILIES,
+    UNPROVEN,
+    VOCABULARY,
+    assert_same_gradients,
+    gradients,
+    samples_of_every_shape,
+    some_ids,
+    some_pairs,
+    weighted,
+)
 from peft import LoraConfig, get_peft_model
-from torch import Tensor, nn
+from torch import nn
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 
 EVERY_FAMILY = pytest.mark.parametrize("family", [*FAMILIES, *UNPROVEN])
 MAKERS = FAMILIES | UNPROVEN
-
-
-def weighted(logprobs: Tensor) -> Tensor:
-    """A loss in which every target has a weight of its own, so that no two can be exchanged unseen."""
-    return logprobs @ torch.linspace(-1.3, 0.7, len(logprobs))
-
-
-def gradients(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def assert_same_gradients(packed: nn.Module, plain: nn.Module) -> None:
-    expected = gradients(plain)
-    assert expected.keys() == gradients(packed).keys()
-    for name, gradient in gradients(packed).items():
-        norm = expected[name].norm()
-        assert norm > 0, name
-        assert (gradient - expected[name]).norm() / norm <= 1e-4, name
 
 
 @EVERY_FAMILY

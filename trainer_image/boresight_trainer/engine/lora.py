@@ -1,4 +1,4 @@
-"""Adapters (arXiv 2106.09685) on all linear layers of the chosen decoder layers, injected in place by peft."""
+"""Which parameters train: adapters (arXiv 2106.09685) on all linear layers of the chosen decoder layers, or all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import torch
 from boresight_api.enums import LoRALayers, Tuning
 from boresight_api.stages import Training
 from peft import LoraConfig, inject_adapter_in_model
+
+from ..models.attention import decoder_of
+from ..models.families.family import Family, base_of
+from ..models.features import parameters_below
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,13 +23,28 @@ def adapted_layers(choice: LoRALayers, num_layers: int) -> list[int]:
     return list(range(num_layers - -(-num_layers // share), num_layers))
 
 
-def prepare_parameters(model: PreTrainedModel, training: Training, seed: int) -> PreTrainedModel:
+def prepare_parameters(
+    model: PreTrainedModel,
+    training: Training,
+    seed: int,
+    *,
+    family: Family | None = None,
+    train_towers: bool = False,
+) -> PreTrainedModel:
     """Leave exactly the parameters trainable that ``training`` says, with adapters initialised from ``seed``.
+
+    Adapters sit in the language model. Full training leaves the towers of a multimodal model's ``family`` alone unless
+    ``train_towers`` says otherwise.
 
     At initialisation an adapter's update is exactly zero, so the model still scores as the reference does.
     """
     if training.tuning is Tuning.FULL:
-        return _masters(model.requires_grad_(True))
+        model.requires_grad_(True)
+        if family is not None:
+            frozen = family.untrained if train_towers else [name for t in family.towers for name in t.modules]
+            for _, parameter in parameters_below(base_of(model), frozen):
+                parameter.requires_grad_(False)
+        return _masters(model)
     lora = training.lora
     assert lora is not None, "the contract requires lora settings with tuning LoRA"
     model.requires_grad_(False)
@@ -51,11 +70,13 @@ def _masters(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _linear_layers(model: PreTrainedModel, choice: LoRALayers) -> list[str]:
-    """Full names of the linear modules inside the chosen decoder layers; the output layer is in none of them."""
-    chosen = set(adapted_layers(choice, model.config.num_hidden_layers))
+    """Full names of the linear modules inside the chosen layers of the language model; its head is not among them."""
+    decoder = decoder_of(model)
+    within = next(name for name, module in model.named_modules() if module is decoder)
+    chosen = set(adapted_layers(choice, decoder.config.num_hidden_layers))
     names = []
-    for name, module in model.named_modules():
+    for name, module in decoder.named_modules():
         _, _, inside = name.partition("layers.")
         if isinstance(module, torch.nn.Linear) and inside and int(inside.split(".")[0]) in chosen:
-            names.append(name)
+            names.append(f"{within}.{name}")
     return names

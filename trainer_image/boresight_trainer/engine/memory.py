@@ -1,7 +1,7 @@
 """What a stage will need in memory, before it starts; and the token budget that fits.
 
 Counts bytes of parameters, gradients, optimizer states and saved activations. Activations are estimated for decoder
-layers of Llama shape (pre-norm, gated MLP) without recomputation.
+layers of Llama shape (pre-norm, gated MLP) without recomputation; those of a tower that trains are not among them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+
+from ..models.attention import decoder_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -61,7 +63,12 @@ class MemoryPlan:
 def shape_of(model: PreTrainedModel) -> ModelShape:
     """Read the sizes off a model whose trainable parameters are already chosen."""
     config = model.config.get_text_config()
-    lowest = min((_layer_index(name) for name, p in model.named_parameters() if p.requires_grad), default=0)
+    decoder = decoder_of(model)
+    inside = {id(parameter) for parameter in (*decoder.parameters(), *model.get_output_embeddings().parameters())}
+    if any(p.requires_grad and id(p) not in inside for p in model.parameters()):
+        lowest = 0  # a tower trains: its gradient comes through every decoder layer
+    else:
+        lowest = min((_layer_index(name) for name, p in decoder.named_parameters() if p.requires_grad), default=0)
     head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return ModelShape(
         parameters=sum(p.numel() for p in model.parameters()),

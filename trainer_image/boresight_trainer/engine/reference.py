@@ -1,8 +1,9 @@
 """Reference scores: computed once by the training kernels, kept in the store, shared by sweeps, epochs and resumes.
 
-An entry is named by what it depends on: the reference's weights, the precision, the attention, the token ids. Scores
-are computed before the first optimizer step, by the policy itself: an adapter's update is zero then, and full training
-has not moved yet. In the packs of epoch 0 the ratio of policy to reference is therefore exactly 1 at the first step.
+An entry is named by what it depends on: the reference's weights, the precision, the attention, the token ids, the
+media. Scores are computed before the first optimizer step, by the policy itself: an adapter's update is zero then, and
+full training has not moved yet. In the packs of epoch 0 the ratio of policy to reference is therefore exactly 1 at the
+first step.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ log = logging.getLogger(__name__)
 
 
 def sample_hash(sample: Sample) -> str:
-    """SHA-256 over tokens, structure and scored spans of a sample."""
+    """SHA-256 over tokens, structure, scored spans and media of a sample."""
     digest = hashlib.sha256()
     for segment in sample.segments:
         parent = -1 if segment.parent is None else segment.parent
         digest.update(f"{len(segment.tokens)},{segment.scored_from},{parent};".encode())
         digest.update(np.ascontiguousarray(segment.tokens, dtype=np.int32).tobytes())
+        for span in segment.media:
+            digest.update(f"{span.start},{span.medium.id};".encode())
     return digest.hexdigest()
 
 

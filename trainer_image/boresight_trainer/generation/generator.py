@@ -8,16 +8,21 @@ from typing import Protocol
 
 from boresight_api.stages import Sampling
 
+from ..models.medium import MediaSpan
 from ..telemetry.stop import StopFlag
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One output to sample. ``seed`` comes from :func:`~boresight_trainer.data.seeds.derive_seed`."""
+    """One output to sample. ``seed`` comes from :func:`~boresight_trainer.data.seeds.derive_seed`.
+
+    ``media`` stand on placeholder tokens of the prompt, in order.
+    """
 
     id: str
     prompt_ids: tuple[int, ...]
     seed: int
+    media: tuple[MediaSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ row's tokens depend on its prompt, its seed, and (by rounding alone) on the batc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,18 @@ from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import Sampling
 from torch import Tensor
 
-from ..models.attention import PACKED, AttentionPlan, plain_attention
+from ..models.attention import PACKED, AttentionPlan, decoder_of, plain_attention
+from ..models.batch import PackMedia, pack_positions, place_media
 from ..models.chat import ChatTokenizer
+from ..models.features import MediaFeatures
 from ..models.layout import lay_out
+from ..models.medium import segment_positions
 from ..models.scorer import causal_lm
 from ..telemetry.stop import StopFlag
 from .batches import generation_batches
 from .cache import DECODE, DecodingCache, PromptWriter
 from .generator import Generation, GenerationRequest
-from .prefixes import PrefixTree
+from .prompts import prompt_segments
 from .sampling import Draws, draw, penalize
 
 if TYPE_CHECKING:
@@ -42,18 +45,30 @@ class _Row:
     """Place in the batch as it was asked for."""
     limit: int
     """Longest output."""
+    start: int
+    """Position of its first token: the prompt's length, unless media count otherwise."""
     tokens: list[int] = field(default_factory=list)
 
 
 class TransformersGenerator:
     """A :class:`~.generator.Generator` over a loaded model.
 
-    ``max_length`` bounds prompt plus output in tokens, beside the model's own context.
+    ``max_length`` bounds prompt plus output in tokens, beside the model's own context. ``media`` runs the towers of a
+    multimodal model: each distinct medium of a batch once.
     """
 
-    def __init__(self, model: PreTrainedModel, chat: ChatTokenizer, *, batch_size: int, max_length: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        chat: ChatTokenizer,
+        *,
+        batch_size: int,
+        max_length: int,
+        media: MediaFeatures | None = None,
+    ) -> None:
         self._model = causal_lm(model)
         self._chat = chat
+        self._media = media
         self._batch_size = batch_size
         self._max_length = min(max_length, context_length(self._model.config))
         self._vocabulary = min(chat.vocabulary_size, self._model.get_input_embeddings().weight.shape[0])
@@ -94,40 +109,60 @@ class TransformersGenerator:
                 f"prompt {request.id}: token id {max(request.prompt_ids)} has no embedding; the tokenizer belongs to "
                 "another model",
             )
+        if request.media and self._media is None:
+            raise StageFailure(
+                FailureClass.INVALID_DATA,
+                f"prompt {request.id}: found {request.media[0].medium.modality}, but {type(self._model).__name__} "
+                "speaks here as a model of text alone",
+            )
 
     @torch.inference_mode()
     def _generate_batch(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Generation]:
         rows = [
-            _Row(request, i, min(sampling.max_tokens, self._max_length - len(request.prompt_ids)))
+            _Row(
+                request,
+                i,
+                min(sampling.max_tokens, self._max_length - len(request.prompt_ids)),
+                segment_positions(len(request.prompt_ids), request.media)[1],
+            )
             for i, request in enumerate(requests)
         ]
         cache = DecodingCache([len(request.prompt_ids) for request in requests])
+        features = self._features(requests)
         with plain_attention(self._model, PACKED):
-            logits = torch.cat([self._prefill(cache, chunk) for chunk in _prefill_chunks(rows)])
+            logits = torch.cat([self._prefill(cache, chunk, features) for chunk in _prefill_chunks(rows)])
         with plain_attention(self._model, DECODE):
             self._decode(cache, list(rows), logits, sampling)
         return [self._result(row) for row in rows]
 
-    def _prefill(self, cache: DecodingCache, rows: Sequence[_Row]) -> Tensor:
+    def _features(self, requests: Sequence[GenerationRequest]) -> dict[str, Tensor]:
+        """Features of all distinct media of the batch, by medium."""
+        if self._media is None:
+            return {}
+        distinct = {span.medium.id: span.medium for request in requests for span in request.media}
+        return self._media.of(self._model, list(distinct.values()))
+
+    def _prefill(self, cache: DecodingCache, rows: Sequence[_Row], features: Mapping[str, Tensor]) -> Tensor:
         """Compute the prompts of ``rows`` into ``cache``; ``[rows, vocabulary]`` logits after each of them."""
-        tree = PrefixTree.of([row.request.prompt_ids for row in rows])
-        lengths = [len(segment) for segment in tree.segments]
-        layout = lay_out(lengths, tree.parents)
+        prompts = prompt_segments([row.request for row in rows])
+        lengths = [len(segment) for segment in prompts.tokens]
+        layout = lay_out(lengths, prompts.parents)
         ends = np.cumsum(lengths)
         index = np.zeros((len(rows), cache.columns), np.int64)
-        for place, leaf in enumerate(tree.leaf):
-            flat = np.concatenate([np.arange(ends[s] - lengths[s], ends[s]) for s in tree.chain(leaf)])
+        for place, chain in enumerate(prompts.chains):
+            flat = np.concatenate([np.arange(ends[s] - lengths[s], ends[s]) for s in chain])
             index[place, cache.columns - len(flat) :] = flat
         device = self._model.device
-        output = self._model(
-            input_ids=self._place(np.concatenate(tree.segments)[None]),
-            position_ids=self._place(layout.positions[None]),
+        positions = pack_positions(layout.positions, lengths, prompts.parents, prompts.media)
+        return self._logits(
+            self._place(np.concatenate(prompts.tokens)[None]),
+            place_media(lengths, prompts.media, device),
+            features,
+            keep=self._place(index[:, -1]),
+            position_ids=self._place(positions[..., None, :]),
             past_key_values=PromptWriter(cache, rows[0].index, self._place(index)),
-            use_cache=True,
-            logits_to_keep=self._place(index[:, -1]),
             packed=AttentionPlan.build(layout.rows, device),
-        )
-        return self._logits(output.logits[0])
+        )[0]
 
     def _decode(self, cache: DecodingCache, rows: list[_Row], logits: Tensor, sampling: Sampling) -> None:
         """Draw tokens for all ``rows`` until each has drawn a terminator or reached its limit."""
@@ -159,19 +194,37 @@ class TransformersGenerator:
         """``[rows, vocabulary]`` logits after each row's newest token."""
         cache.begin_step()
         newest = np.array([[row.tokens[-1]] for row in rows])
-        positions = np.array([[len(row.request.prompt_ids) + len(row.tokens) - 1] for row in rows])
-        output = self._model(
-            input_ids=self._place(newest),
-            position_ids=self._place(positions),
-            past_key_values=cache,
-            use_cache=True,
-            decoding=cache,
-        )
-        return self._logits(output.logits[:, -1])
+        positions = np.array([[row.start + len(row.tokens) - 1] for row in rows])
+        return self._logits(
+            self._place(newest), None, {}, position_ids=self._place(positions), past_key_values=cache, decoding=cache
+        )[:, -1]
 
-    def _logits(self, logits: Tensor) -> Tensor:
-        """FP32, without the columns behind the vocabulary that only pad the embedding."""
-        return logits[:, : self._vocabulary].float()
+    def _logits(
+        self,
+        input_ids: Tensor,
+        media: PackMedia | None,
+        features: Mapping[str, Tensor],
+        *,
+        keep: Tensor | None = None,
+        **others: Any,
+    ) -> Tensor:
+        """``[batch, kept, vocabulary]`` FP32 logits, without the columns that only pad the embedding.
+
+        ``keep`` are the positions whose logits are wanted, None for all.
+        """
+        if self._media is None:
+            wanted = {} if keep is None else {"logits_to_keep": keep}
+            logits = self._model(input_ids=input_ids, use_cache=True, **wanted, **others).logits
+        else:
+            # Below the class's own forward, which would look for media among the tokens.
+            embeddings = self._media.embed(self._model, input_ids.flatten(), media, features)
+            shaped = embeddings.view(*input_ids.shape, -1)
+            hidden = decoder_of(self._model)(inputs_embeds=shaped, use_cache=True, **others).last_hidden_state
+            logits = self._model.get_output_embeddings()(hidden if keep is None else hidden.index_select(1, keep))
+            bias = self._media.family.head_bias(self._model)
+            logits = logits if bias is None else logits + bias
+        fp32: Tensor = logits[..., : self._vocabulary].float()
+        return fp32
 
     def _is_done(self, row: _Row) -> bool:
         return row.tokens[-1] in self._chat.terminators or len(row.tokens) == row.limit

@@ -215,15 +215,22 @@ def _brief(value: object) -> str:
     return f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
 
 
+def decoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The language model within ``model``: all of it but the head and, in a multimodal model, the towers."""
+    decoder: PreTrainedModel = model.get_decoder()
+    return decoder
+
+
 @contextmanager
 def plain_attention(model: PreTrainedModel, implementation: str = "sdpa") -> Iterator[None]:
-    """Within it the model attends as transformers does, for generation and for comparison."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(implementation)
+    """Within it the language model attends as transformers does, as towers always do: to generate, or to compare."""
+    decoder = decoder_of(model)
+    before = decoder.config._attn_implementation
+    decoder.set_attn_implementation(implementation)
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        decoder.set_attn_implementation(before)
 
 
 # No mask function goes with it: without one transformers builds no mask, whereas with one it first looks for packed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from .attention import AttentionPlan
 from .layout import lay_out
+from .medium import MediaSpan, Medium, chain_positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +22,13 @@ class Segment:
     """A run of tokens that continues its parent (an earlier segment of the sample) or starts anew.
 
     ``tokens`` is ``[length]`` int32. Tokens from ``scored_from`` on are targets; at ``len(tokens)`` nothing is.
+    ``media`` stand in order on placeholder tokens before ``scored_from``.
     """
 
     tokens: npt.NDArray[np.int32]
     parent: int | None
     scored_from: int
+    media: tuple[MediaSpan, ...] = ()
 
     @property
     def is_response(self) -> bool:
@@ -36,8 +40,9 @@ class Segment:
 class Sample:
     """What is scored together: a prompt and its response, a prompt and a pair, a tree of critiques.
 
-    Raises ``ValueError`` if a parent does not come before its child, if ``scored_from`` lies outside its segment, or if
-    a response has no token that anything precedes (a single token after an empty prompt cannot be predicted).
+    Raises ``ValueError`` if a parent does not come before its child, if ``scored_from`` lies outside its segment, if a
+    medium does not lie whole before it, or if a response has no token that anything precedes (a single token after an
+    empty prompt cannot be predicted).
     """
 
     id: str
@@ -54,16 +59,24 @@ class Sample:
                     f'sample "{self.id}": segment {number} is scored from token {segment.scored_from}, '
                     f"expected 0 to {len(segment.tokens)}"
                 )
+            self._check_media(number)
             if segment.is_response and self._first_target(number) == len(segment.tokens):
                 raise ValueError(
                     f'sample "{self.id}": segment {number} is one token after an empty prompt; nothing predicts it'
                 )
 
     @classmethod
-    def of_response(cls, id: str, prompt_ids: Sequence[int], response_ids: Sequence[int]) -> Sample:  # noqa: A002
-        """A prompt and one response, all of whose tokens are scored."""
+    def of_response(
+        cls,
+        id: str,  # noqa: A002
+        prompt_ids: Sequence[int],
+        response_ids: Sequence[int],
+        *,
+        media: Sequence[MediaSpan] = (),
+    ) -> Sample:
+        """A prompt, with its media, and one response, all of whose tokens are scored."""
         _require_tokens(id, {"response": response_ids})
-        return cls(id, (_prompt(prompt_ids), _response(response_ids, 0)))
+        return cls(id, (_prompt(prompt_ids, media), _response(response_ids, 0)))
 
     @classmethod
     def of_pair(
@@ -73,15 +86,16 @@ class Sample:
         chosen_ids: Sequence[int],
         rejected_ids: Sequence[int],
         *,
+        media: Sequence[MediaSpan] = (),
         share: bool = True,
     ) -> Sample:
-        """A prompt with a chosen and a rejected response, which come out in this order.
+        """A prompt, with its media, with a chosen and a rejected response, which come out in this order.
 
         With ``share`` both continue one prompt segment. Without it (for models whose layers cannot branch: recurrent
         ones, images with bidirectional attention) each has a prompt of its own.
         """
         _require_tokens(id, {"chosen response": chosen_ids, "rejected response": rejected_ids})
-        prompt = _prompt(prompt_ids)
+        prompt = _prompt(prompt_ids, media)
         if share:
             return cls(id, (prompt, _response(chosen_ids, 0), _response(rejected_ids, 0)))
         return cls(id, (prompt, _response(chosen_ids, 0), prompt, _response(rejected_ids, 2)))
@@ -104,6 +118,19 @@ class Sample:
             for number, segment in enumerate(self.segments)
             if segment.is_response
         )
+
+    def _check_media(self, number: int) -> None:
+        """Media lie one after the other, none of them cut or scored."""
+        segment = self.segments[number]
+        free = 0
+        for span in segment.media:
+            if not free <= span.start <= span.stop <= segment.scored_from:
+                raise ValueError(
+                    f'sample "{self.id}": segment {number} has {span.medium.modality} at tokens {span.start} to '
+                    f"{span.stop}, expected a whole medium within tokens {free} to {segment.scored_from}; media are "
+                    "never cut"
+                )
+            free = span.stop
 
     def _first_target(self, number: int) -> int:
         """First scored token that has a predecessor."""
@@ -132,13 +159,25 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
+class PackMedia:
+    """The distinct media of a pack, and where their ``F`` features stand: once each, however often they occur."""
+
+    distinct: tuple[Medium, ...]
+    """In order of first appearance; the features of all of them, one after the other, have ``F`` rows."""
+    tokens: Tensor
+    """``[M]`` int64: flat positions of placeholder tokens, ascending; none occurs twice."""
+    features: Tensor
+    """``[M]`` int64: for each of them its row of the features."""
+
+
+@dataclass(frozen=True, eq=False)
 class Pack:
     """One micro-batch on one device. ``T`` tokens, ``N`` targets, ``R`` responses."""
 
     input_ids: Tensor
     """``[T]`` int64."""
     position_ids: Tensor
-    """``[T]`` int64, continuing along each chain of segments."""
+    """``[T]`` int64, continuing along each chain of segments; ``[3, T]`` where media stand on a grid (M-RoPE)."""
     attention: AttentionPlan
     """Which keys each query sees."""
     target_positions: Tensor
@@ -151,6 +190,8 @@ class Pack:
     """Ids of the samples, in order."""
     max_token_id: int
     """The largest token id, known on the host."""
+    media: PackMedia | None = None
+    """None in a pack of text alone."""
 
     @property
     def num_tokens(self) -> int:
@@ -189,20 +230,55 @@ def build_pack(samples: Sequence[Sample], device: torch.device | str = "cpu") ->
     flat = np.concatenate(tokens).astype(np.int64)
     layout = lay_out(lengths, parents)
     sources, ids, counts = _targets(samples)
+    media = [segment.media for segment in segments]
 
     def place(array: npt.NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(device, non_blocking=True)
 
     return Pack(
         input_ids=place(flat),
-        position_ids=place(layout.positions),
+        position_ids=place(pack_positions(layout.positions, lengths, parents, media)),
         attention=AttentionPlan.build(layout.rows, device),
         target_positions=place(sources),
         target_ids=place(ids),
         response_lengths=counts,
         sample_ids=tuple(sample.id for sample in samples),
         max_token_id=int(flat.max()),
+        media=place_media(lengths, media, device),
     )
+
+
+def pack_positions(
+    running: npt.NDArray[np.int32],
+    lengths: Sequence[int],
+    parents: Sequence[int | None],
+    media: Sequence[Sequence[MediaSpan]],
+) -> npt.NDArray[np.integer[Any]]:
+    """Positions of the tokens of segments: ``running`` ``[T]``, or ``[3, T]`` if a medium stands on a grid."""
+    if not any(span.medium.grid for spans in media for span in spans):
+        return running
+    return chain_positions(lengths, parents, media)[0]
+
+
+def place_media(lengths: Sequence[int], media: Sequence[Sequence[MediaSpan]], device: torch.device) -> PackMedia | None:
+    """Where the media of segments of ``lengths`` tokens stand on the flat axis; None if there are none."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    first_row: dict[str, int] = {}
+    distinct: list[Medium] = []
+    rows = 0
+    tokens, features = [], []
+    for start, spans in zip(starts, media, strict=False):
+        for span in spans:
+            if span.medium.id not in first_row:
+                first_row[span.medium.id] = rows
+                rows += span.medium.num_tokens
+                distinct.append(span.medium)
+            tokens.append(np.arange(start + span.start, start + span.stop))
+            features.append(np.arange(span.medium.num_tokens) + first_row[span.medium.id])
+    if not distinct:
+        return None
+    token_index, feature_index = (torch.from_numpy(np.concatenate(runs)).to(device) for runs in (tokens, features))
+    return PackMedia(tuple(distinct), token_index, feature_index)
 
 
 def _targets(
@@ -221,8 +297,8 @@ def _targets(
     return np.concatenate(sources), np.concatenate(ids), tuple(len(run) for run in ids[1:])
 
 
-def _prompt(ids: Sequence[int]) -> Segment:
-    return Segment(np.asarray(ids, dtype=np.int32), None, len(ids))
+def _prompt(ids: Sequence[int], media: Sequence[MediaSpan]) -> Segment:
+    return Segment(np.asarray(ids, dtype=np.int32), None, len(ids), tuple(media))
 
 
 def _response(ids: Sequence[int], parent: int) -> Segment:

@@ -9,14 +9,17 @@ BOS and several EOS ids all work.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boresight_api.outcome import FailureClass, StageFailure
 
-from ..data.records import Message
+from ..data.records import MediaReference, Message, Modality, PlacedMedia
 from .chat_template import PLAIN_CHAT_TEMPLATE, ChatTemplate, TemplateError
+from .contents import Contents, Parts, Texts
+from .families.family import Family
+from .families.registry import family_of
 from .guarded_tokenizer import GuardedTokenizer, TokenizerError
 
 _NAMED_TOKENS = (
@@ -31,8 +34,10 @@ class ChatTokenizer:
     """The tokenizer, chat template and terminators of one model.
 
     ``name`` is how messages call the model. ``system_prompt`` is put before every conversation that has no system
-    message. Raises :class:`StageFailure` (InvalidConfig) if the template cannot serve: it does not parse, the prompt's
-    rendering is not a prefix of the whole, or the assistant's turn has no end.
+    message. ``family`` is that of a multimodal model: the template marks each medium with one placeholder, which
+    :class:`.families.encoding.MediaChat` expands. Raises :class:`StageFailure` (InvalidConfig) if the template cannot
+    serve: it does not parse, the prompt's rendering is not a prefix of the whole, the assistant's turn has no end, or
+    it does not mark media.
     """
 
     def __init__(
@@ -43,11 +48,16 @@ class ChatTokenizer:
         name: str,
         system_prompt: str | None = None,
         eos_ids: frozenset[int] = frozenset(),
+        family: Family | None = None,
     ) -> None:
         self.name = name
         self.system_prompt = system_prompt
+        self.family = family
+        placeholders = {} if family is None else family.placeholders
         self._tokenizer = tokenizer
         self._template = template
+        self.placeholders: dict[Modality, int] = {m: self.special_id(token) for m, token in placeholders.items()}
+        self._contents = self._find_contents(placeholders)
         self.turn_terminator: int = self._find_terminator()
         self.terminators: frozenset[int] = eos_ids | {self.turn_terminator}
         self.default_system_prompt: str | None = self._find_default_system_prompt()
@@ -56,7 +66,7 @@ class ChatTokenizer:
     def from_folder(
         cls, path: Path, *, chat_template: str | None = None, system_prompt: str | None = None, name: str | None = None
     ) -> ChatTokenizer:
-        """Read ``tokenizer.json``, its configuration and the chat template from a model's folder.
+        """Read ``tokenizer.json``, its configuration and the chat template from a model's folder, and its family.
 
         Raises :class:`StageFailure` (InvalidConfig) if one is missing or cannot be used.
         """
@@ -77,15 +87,17 @@ class ChatTokenizer:
                 f"model {name}: found no chat template, expected one; set model.chatTemplate to the template the model "
                 f"was trained with. For a base model this one works: {PLAIN_CHAT_TEMPLATE}",
             )
+        family = family_of(path) if (path / "config.json").is_file() else None
+        placeholders = () if family is None else family.placeholders.values()
         try:
-            tokenizer = GuardedTokenizer(document, {*tokens.values(), *_extra_tokens(settings)})
+            tokenizer = GuardedTokenizer(document, {*tokens.values(), *_extra_tokens(settings), *placeholders})
             template = ChatTemplate(source, tokens)
         except (TokenizerError, TemplateError) as error:
             raise StageFailure(FailureClass.INVALID_CONFIG, f"model {name}: {error}") from error
         eos_ids = _eos_ids(path) | {
             tokenizer.special_ids[t] for t in [tokens.get("eos_token")] if t in tokenizer.special_ids
         }
-        return cls(tokenizer, template, name=name, system_prompt=system_prompt, eos_ids=eos_ids)
+        return cls(tokenizer, template, name=name, system_prompt=system_prompt, eos_ids=eos_ids, family=family)
 
     @property
     def template(self) -> str:
@@ -97,8 +109,27 @@ class ChatTokenizer:
         """Number of ids that the tokenizer knows; the model's embedding may have more rows."""
         return self._tokenizer.vocabulary_size
 
+    def special_id(self, token: str) -> int:
+        """The id of a special token. Raises :class:`StageFailure` (InvalidConfig) if the tokenizer has none such."""
+        if token not in self._tokenizer.special_ids:
+            raise StageFailure(
+                FailureClass.INVALID_CONFIG,
+                f"model {self.name}: its tokenizer has no token {token}, which stands for media in its family; "
+                "the tokenizer belongs to another model",
+            )
+        return self._tokenizer.special_ids[token]
+
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of a conversation that ends with a user turn, up to where the assistant's words begin."""
+        """Ids of a conversation that ends with a user turn, up to where the assistant's words begin.
+
+        Raises :class:`StageFailure` (InvalidData) for a conversation with media: their tokens are known to
+        :class:`.families.encoding.MediaChat` alone.
+        """
+        self._refuse_media(messages)
+        return self.marked_prompt_ids(messages)
+
+    def marked_prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """As :meth:`prompt_ids`, with one placeholder for each medium."""
         return self._tokenizer.encode(self._render(messages, None))
 
     def response_ids(self, text: str) -> list[int]:
@@ -109,8 +140,13 @@ class ChatTokenizer:
         """Ids of the prompt and of the scored turn that continues it, its terminator last.
 
         Raises :class:`StageFailure` (InvalidData) if the template drops text or renders the prompt differently when the
-        response follows.
+        response follows, and for a conversation with media, as :meth:`prompt_ids` does.
         """
+        self._refuse_media(messages)
+        return self.marked_conversation_ids(messages, response)
+
+    def marked_conversation_ids(self, messages: Sequence[Message], response: str) -> tuple[list[int], list[int]]:
+        """As :meth:`conversation_ids`, with one placeholder for each medium."""
         prompt, turn = self._split(messages, response)
         prompt_ids, whole = self._tokenizer.encode(prompt), self._tokenizer.encode(prompt + turn)
         if whole[: len(prompt_ids)] == prompt_ids:
@@ -135,28 +171,22 @@ class ChatTokenizer:
         if not messages or messages[-1].role != "user":
             found = messages[-1].role if messages else "no message"
             raise StageFailure(FailureClass.INVALID_DATA, f"prompt: found {found} at its end, expected a user turn")
-        media = next((placed.reference for message in messages for placed in message.media), None)
-        if media is not None:
-            raise StageFailure(
-                FailureClass.INVALID_DATA,
-                f"prompt: found {media.modality} {media.path or media.digest}, but model {self.name} takes text only: "
-                "choose a model that takes it, or leave the column out",
-            )
-        turns = [{"role": m.role, "content": self._tokenizer.hide(m.content)} for m in messages]
+        turns = [self._contents.turn(message) for message in messages]
         if self.system_prompt is not None and messages[0].role != "system":
-            turns.insert(0, {"role": "system", "content": self._tokenizer.hide(self.system_prompt)})
+            turns.insert(0, self._contents.turn(Message("system", self.system_prompt)))
         if response is not None:
-            turns.append({"role": "assistant", "content": self._tokenizer.hide(response)})
+            turns.append(self._contents.turn(Message("assistant", response)))
         try:
-            rendering = self._template.render(turns, generation_prompt=response is None)
+            rendering = self._template.render([t.written for t in turns], generation_prompt=response is None)
         except TemplateError as error:
             raise self._failure(FailureClass.INVALID_DATA, f"refuses a conversation: {error}") from error
         for turn in turns:
-            if turn["content"].strip() not in rendering:
-                raise self._failure(
-                    FailureClass.INVALID_DATA,
-                    f'drops or rewrites text of the {turn["role"]} turn "{turn["content"].strip()[:80]}"',
-                )
+            for text in turn.texts:
+                if text.strip() not in rendering:
+                    raise self._failure(
+                        FailureClass.INVALID_DATA,
+                        f'drops or rewrites text of the {turn.role} turn "{text.strip()[:80]}"',
+                    )
         return self._tokenizer.guard(rendering)
 
     def _split(self, messages: Sequence[Message], response: str) -> tuple[str, str]:
@@ -169,6 +199,48 @@ class ChatTokenizer:
                 "tokens cannot be told apart",
             )
         return prompt, whole[len(prompt) :]
+
+    def check_media(self, messages: Sequence[Message]) -> None:
+        """Raise :class:`StageFailure` (InvalidData) for media of a kind that the model does not take."""
+        for reference in _media(messages):
+            if reference.modality not in self.placeholders:
+                taken = "text only" if not self.placeholders else f"text and {' and '.join(self.placeholders)}"
+                raise StageFailure(
+                    FailureClass.INVALID_DATA,
+                    f"prompt: found {reference.modality} {reference.path or reference.digest}, but model {self.name} "
+                    f"takes {taken}: choose a model that takes it, or leave the column out",
+                )
+
+    def _refuse_media(self, messages: Sequence[Message]) -> None:
+        self.check_media(messages)
+        for reference in _media(messages):
+            raise StageFailure(
+                FailureClass.INVALID_DATA,
+                f"prompt: found {reference.modality} {reference.path or reference.digest} where only text is read; "
+                "leave the column out",
+            )
+
+    def _find_contents(self, placeholders: Mapping[Modality, str]) -> Contents:
+        """How this template takes the content of a turn: as parts if it can; the templates of text models cannot."""
+        texts = Texts(self._tokenizer.hide, placeholders)
+        if not placeholders:
+            return texts
+        for contents in (Parts(self._tokenizer.hide), texts):
+            if all(self._marks(contents, modality, token) for modality, token in placeholders.items()):
+                return contents
+        raise self._failure(
+            FailureClass.INVALID_CONFIG, f"does not mark each medium with {' or '.join(placeholders.values())} once"
+        )
+
+    def _marks(self, contents: Contents, modality: Modality, token: str) -> bool:
+        """Whether a medium of a turn becomes one placeholder, and the words of that turn are kept."""
+        (words,) = _PROBE_PROMPT
+        probe = Message(words.role, words.content, (PlacedMedia(0, MediaReference(modality, path="probe")),))
+        try:
+            rendering = self._template.render([contents.turn(probe).written], generation_prompt=True)
+        except TemplateError:
+            return False
+        return rendering.count(token) == 1 and words.content in rendering
 
     def _find_terminator(self) -> int:
         """The first special token after the assistant's words."""
@@ -203,6 +275,10 @@ class ChatTokenizer:
         return StageFailure(
             failure, f"model {self.name}: the chat template {problem}. Set model.chatTemplate to one that fits"
         )
+
+
+def _media(messages: Sequence[Message]) -> Iterator[MediaReference]:
+    return (placed.reference for message in messages for placed in message.media)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

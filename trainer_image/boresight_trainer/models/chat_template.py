@@ -77,8 +77,11 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise TemplateError(f"does not parse: {error}") from error
 
-    def render(self, messages: Sequence[Mapping[str, str]], *, generation_prompt: bool) -> str:
-        """The conversation as text; with ``generation_prompt`` it ends where the assistant's words begin."""
+    def render(self, messages: Sequence[Mapping[str, Any]], *, generation_prompt: bool) -> str:
+        """The conversation as text; with ``generation_prompt`` it ends where the assistant's words begin.
+
+        A message's ``content`` is a text, or a list of parts as multimodal templates take them.
+        """
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from boresight_api.enums import ExportForm, Precision
 from boresight_api.outcome import FailureClass, StageFailure
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from ..data.records import Message
 from .attention import plain_attention
 from .chat import ChatTokenizer, own_template
+from .families.family import Family, base_of
+from .features import tower_features
 from .loading import ADAPTER_BASE, load_causal_lm
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ ROUNDED_MEAN, ROUNDED_MAX = 0.1, 1.0
 """Mean and largest difference where BF16 rounds (8 bits of mantissa). SmolLM2-135M exported in BF16 differs by 0.02 on
 average and 0.09 at most; a weight that is missing, transposed or not merged moves the mean by far more."""
 
+ROUNDED_TOWER = 0.2
+"""Largest difference of a tower's features where BF16 rounds, relative to their norm (or the share of other tokens)."""
+
 _COPIED = (
     "config.json",
     "generation_config.json",
@@ -41,13 +47,17 @@ _COPIED = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.*",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "additional_chat_templates/*",
     "vocab.*",
     "merges.txt",
     "*.model",
     "*.py",
 )
-"""What a model's folder holds beside its weights; a tokenizer is copied, never written anew, so it stays the same."""
+"""What a model's folder holds beside its weights; tokenizer and processor are copied, never written anew, so they stay
+the same."""
 
 _PROBES = (
     ("Name three colours of the rainbow.", "Red, green and violet are three of its colours."),
@@ -91,6 +101,8 @@ def export_model(
         output, precision=precision, trust_remote_code=base.trust_remote_code, attention="sdpa", resolve=resolve
     )
     _compare(model, exported, chat, ChatTokenizer.from_folder(output), exact=exact)
+    if chat.family is not None:
+        _compare_towers(model, exported, chat.family, exact=exact)
 
 
 def merged_state(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -199,6 +211,28 @@ def _compare(
     if not within:  # NaN is not within
         bound = f"at most {EXACT:g}" if exact else f"a mean of at most {ROUNDED_MEAN:g} and at most {ROUNDED_MAX:g}"
         raise _not_equal(f"differs by {mean:.2g} on average and {largest:.2g} at most a token, expected {bound}")
+
+
+@torch.inference_mode()
+def _compare_towers(model: PreTrainedModel, exported: PreTrainedModel, family: Family, *, exact: bool) -> None:
+    """Raise unless every tower of the exported model makes of a small input what it made of it in training."""
+    for tower in family.towers:
+        inputs = {
+            name: np.linspace(-1, 1, array.size, dtype=array.dtype).reshape(array.shape)
+            if np.issubdtype(array.dtype, np.floating)
+            else array
+            for name, array in tower.smallest().items()
+        }
+        trained, loaded = (tower_features(base_of(m), tower, [inputs])[0].cpu() for m in (model, exported))
+        if trained.is_floating_point():
+            difference = float((loaded.float() - trained.float()).norm() / trained.float().norm())
+        else:
+            difference = float((loaded != trained).float().mean())
+        limit = EXACT if exact else ROUNDED_TOWER
+        if not difference <= limit:
+            raise _not_equal(
+                f"gives other features in {tower.modules[0]} by {difference:.2g}, expected at most {limit:g}"
+            )
 
 
 @torch.inference_mode()

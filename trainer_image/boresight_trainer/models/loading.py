@@ -1,4 +1,4 @@
-"""Causal language models from a folder: safetensors only, no hub, no dropout, the attention the caller names."""
+"""Models that generate text, from a folder: safetensors only, no hub, no dropout, the attention the caller names."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from boresight_api.enums import Precision, TrustRemoteCode
 from boresight_api.outcome import FailureClass, StageFailure
 from boresight_api.stages import Input
 
-from .attention import PACKED
+from .attention import PACKED, decoder_of
+from .families.registry import family_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 log = logging.getLogger(__name__)
+
+_TOWER_ATTENTION = "sdpa"
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_BASE = "base.json"
@@ -54,8 +57,9 @@ def load_causal_lm(
     attention: str = PACKED,
     resolve: Callable[[Input], Path] | None = None,
 ) -> PreTrainedModel:
-    """The model in ``path``, on this process's device, in evaluation mode.
+    """The model in ``path``, on this process's device, in evaluation mode; with its towers if it is multimodal.
 
+    ``attention`` is that of its language model; towers keep transformers' own.
     ``resolve`` finds the base of an artifact that holds an adapter; the adapter is merged in FP32. Raises
     :class:`StageFailure`: InvalidConfig if the folder holds no model that can be used, MissingInput if the base of an
     adapter cannot be found.
@@ -95,20 +99,22 @@ def _base_and_adapters(path: Path, resolve: Callable[[Input], Path] | None) -> t
 
 
 def _from_folder(path: Path, dtype: torch.dtype, trust_remote_code: TrustRemoteCode, attention: str) -> PreTrainedModel:
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     trusted = {"trust_remote_code": trust_remote_code is TrustRemoteCode.ALWAYS, "local_files_only": True}
+    family = family_of(path) if (path / "config.json").is_file() else None
+    kind = transformers.AutoModelForCausalLM if family is None else family.model_class()
     try:
-        config = AutoConfig.from_pretrained(path, **trusted)
+        config = transformers.AutoConfig.from_pretrained(path, **trusted)
         _without_dropout(config)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             path,
             config=config,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=attention if family is None else _TOWER_ATTENTION,
             use_safetensors=True,
             output_loading_info=True,
             **trusted,
@@ -116,17 +122,23 @@ def _from_folder(path: Path, dtype: torch.dtype, trust_remote_code: TrustRemoteC
     except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
         raise StageFailure(
             FailureClass.INVALID_CONFIG,
-            f"model {path}: does not load ({error}). Expected a Hugging Face folder of a causal language model with "
-            "safetensors weights; pickled weights (pytorch_model.bin) are never read, convert them",
+            f"model {path}: does not load ({error}). Expected a Hugging Face folder of a model that generates text, "
+            "with safetensors weights; pickled weights (pytorch_model.bin) are never read, convert them",
         ) from error
     _check_complete(path, report)
-    return model
+    if family is not None:
+        decoder_of(model).set_attn_implementation(attention)
+    return cast("PreTrainedModel", model)
 
 
 def _without_dropout(config: PreTrainedConfig) -> None:
     """Scores under dropout are noise: the ratio to the reference would not be 1 at step 0."""
+    from transformers import PreTrainedConfig
+
     for name, value in vars(config).items():
-        if ("dropout" in name or name.endswith("_pdrop")) and isinstance(value, float):
+        if isinstance(value, PreTrainedConfig):
+            _without_dropout(value)
+        elif ("dropout" in name or name.endswith(("_pdrop", "layerdrop"))) and isinstance(value, float):
             setattr(config, name, 0.0)
 
 

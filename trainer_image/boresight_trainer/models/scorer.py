@@ -16,11 +16,25 @@ from boresight_api.outcome import FailureClass, StageFailure
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .attention import PACKED, plain_attention
+from .attention import PACKED, decoder_of, plain_attention
 from .batch import Pack, Sample, build_pack
+from .features import MediaFeatures
 from .head import HeadMemory, target_logprobs
 
-_PROVEN = frozenset({"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"})
+_PROVEN = frozenset(
+    {
+        "ChameleonForConditionalGeneration",
+        "LlamaForCausalLM",
+        "LlavaNextForConditionalGeneration",
+        "LlavaForConditionalGeneration",
+        "Qwen2AudioForConditionalGeneration",
+        "Qwen2ForCausalLM",
+        "Qwen2VLForConditionalGeneration",
+        "Qwen2_5OmniThinkerForConditionalGeneration",
+        "Qwen2_5_VLForConditionalGeneration",
+        "Qwen3ForCausalLM",
+    }
+)
 """Model classes of the exactness tests; any other is compared with plain transformers at start."""
 
 
@@ -39,16 +53,25 @@ class Scores:
 
 
 class Scorer(nn.Module):
-    """``forward(pack) -> Scores`` for a transformers causal language model, with or without PEFT adapters.
+    """``forward(pack) -> Scores`` for a transformers model that generates text, with or without PEFT adapters.
+
+    ``media`` runs the towers of a multimodal model; a model of text alone has none.
 
     Raises ``StageFailure(INVALID_CONFIG)`` at construction for a model whose logits or positions the packed path does
     not reproduce: logit soft-cap or scale, RoPE scaling that depends on the longest position, an output layer that is
     not a plain linear one.
     """
 
-    def __init__(self, model: PreTrainedModel, *, head_memory: HeadMemory | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        media: MediaFeatures | None = None,
+        head_memory: HeadMemory | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
+        self._media = media
         self._head_memory = head_memory
         _check_model(causal_lm(model))
 
@@ -61,20 +84,32 @@ class Scorer(nn.Module):
                 f"token id {pack.max_token_id} in {', '.join(pack.sample_ids)}, but the model has embeddings for "
                 f"{model.get_input_embeddings().weight.shape[0]} tokens; the tokenizer belongs to another model"
             )
-        hidden = model.base_model(
-            input_ids=pack.input_ids[None],
-            position_ids=pack.position_ids[None],
+        hidden = decoder_of(model)(
+            **self._inputs(model, pack),
+            position_ids=pack.position_ids[..., None, :],
             use_cache=False,
             packed=pack.attention,
         ).last_hidden_state[0]
+        bias = self._media.family.head_bias(model) if self._media is not None and head.bias is None else head.bias
         logprobs = target_logprobs(
             hidden.index_select(0, pack.target_positions),
             head.weight,
-            head.bias,
+            bias,
             pack.target_ids,
             self._head_memory,
         )
         return Scores(logprobs, pack.lengths)
+
+    def _inputs(self, model: PreTrainedModel, pack: Pack) -> dict[str, Tensor]:
+        """The pack's tokens, or their embeddings where towers may take part."""
+        if self._media is not None:
+            return {"inputs_embeds": self._media.embed(model, pack.input_ids, pack.media)[None]}
+        if pack.media is not None:
+            raise ValueError(
+                f"{pack.media.distinct[0].modality} in {', '.join(pack.sample_ids)}, but {type(model).__name__} is "
+                "scored as a model of text alone"
+            )
+        return {"input_ids": pack.input_ids[None]}
 
 
 def causal_lm(model: PreTrainedModel) -> PreTrainedModel:
@@ -84,8 +119,9 @@ def causal_lm(model: PreTrainedModel) -> PreTrainedModel:
 
 def _check_model(model: PreTrainedModel) -> None:
     name = type(model).__name__
-    if model.config._attn_implementation != PACKED:
-        raise ValueError(f'{name} was loaded with attention "{model.config._attn_implementation}", expected "{PACKED}"')
+    attention = decoder_of(model).config._attn_implementation
+    if attention != PACKED:
+        raise ValueError(f'{name} was loaded with attention "{attention}", expected "{PACKED}"')
     head = model.get_output_embeddings()
     if type(head) is not nn.Linear:
         raise _unsupported(name, f"its output layer is {type(head).__name__}, expected a linear layer without adapters")
