@@ -251,9 +251,14 @@ def test_the_folder_holds_what_its_rows_name_and_says_where_it_comes_from(data_s
     ],
 )
 def test_data_check_finds_nothing_wrong(name: str, uses: set[Use], tmp_path: Path) -> None:
-    run("image-questions", "--seed", "3", *few(), "--out", str(tmp_path / "made"))
-    file = tmp_path / "made" / name
-    report = check(DataInput(uri=file.as_uri(), format=DataFormat.JSONL), file, holdout=HoldoutSplit(), seed=1)
+    """In a folder of its own with the media, which the folder's digest covers."""
+    made, scratch = tmp_path / "made", tmp_path / "scratch"
+    run("image-questions", "--seed", "3", *few(), "--out", str(made))
+    for other in [path for path in made.glob("*.json*") if path.name != name]:
+        other.unlink()
+    scratch.mkdir()
+    value = DataInput(uri=made.as_uri(), format=DataFormat.JSONL)
+    report = check(value, made, holdout=HoldoutSplit(), seed=1, scratch=scratch, decode_all=True)
     assert (report.invalid_rows, report.duplicate_prompts.extra) == (0, 0)
     assert set(report.uses) == uses
     assert {counts.records for counts in report.uses.values()} == {report.rows}

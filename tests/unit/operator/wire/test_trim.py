@@ -6,8 +6,10 @@ import copy
 from typing import Any
 
 from boresight_operator.api import ALIGNMENT_RUNS, JOBS, PODS
+from boresight_operator.names import attempt_name
 from boresight_operator.observe import job_view, pod_view, run_view
 from boresight_operator.trim import trim
+from boresight_operator.views import Part
 
 
 def metadata(**rest: Any) -> dict[str, Any]:
@@ -39,7 +41,7 @@ RUN: dict[str, Any] = {
     "status": {"stage": "policy", "percent": 5, "stages": [{"name": "policy", "state": "Running"}]},
 }
 JOB: dict[str, Any] = {
-    "metadata": metadata(),
+    "metadata": metadata(name=attempt_name("r", "run", "policy", "k", 2, Part.WORK)),
     "spec": {"suspend": True, "completions": 4, "template": {"spec": {"containers": ["long"]}}},
     "status": {
         "active": 2,
