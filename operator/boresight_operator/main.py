@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import random
@@ -19,6 +18,7 @@ from . import logs, shell
 from .credentials import Credentials, CredentialsError
 from .errors import LeaseOver
 from .http import HttpTransport, fetch_bounded
+from .lifetime import run_to_end
 from .operator import Operator
 from .settings import CONFIG_VARIABLE, PREFIX, Settings, load_settings
 from .telemetry import serve
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         logs.configure("DEBUG" if options.debug else settings.log_level, time.time)
-        asyncio.run(operate(settings, Credentials()))
+        run_to_end(operate(settings, Credentials()))
     except (ProblemsError, CredentialsError) as error:
         sys.stderr.write(f"boresight-operator: {error}\n")
         return UNUSABLE

@@ -34,7 +34,7 @@ FIRST_LISTS_SECONDS = 0.02
 CRDS_SECONDS = 1.0
 """Between two looks whether everything is listed: before kopf begins, and while it watches."""
 IDLE_SECONDS = 0.1
-"""kopf keeps a task for each object that had an event within this time."""
+"""kopf keeps a task for each object that had an event within this time, and gives it so long to end."""
 END_SECONDS = 3.0
 MAX_FAILURES = 20
 """In a row: with the pauses between them about half a minute. Then the process ends, for a new one may do better."""
@@ -147,6 +147,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.error_backoffs = RETRY_SECONDS
     settings.queueing.idle_timeout = IDLE_SECONDS
+    settings.queueing.exit_timeout = IDLE_SECONDS
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = _NoProgress()
     for resource in (JOBS, PODS):

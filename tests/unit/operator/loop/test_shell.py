@@ -20,6 +20,7 @@ from aiohttp import ClientSession, web
 from boresight_operator import lister, shell
 from boresight_operator.api import JOBS, PODS, WATCHED
 from boresight_operator.credentials import Credentials
+from boresight_operator.lifetime import run_to_end
 from boresight_operator.main import operate
 from boresight_operator.names import SELECTOR
 from boresight_operator.settings import NamespaceSettings, Settings
@@ -160,7 +161,7 @@ def lived(
                 await asyncio.gather(process, return_exceptions=True)
         return server
 
-    return asyncio.run(everything())
+    return run_to_end(everything())
 
 
 def kubeconfig(folder: Path, port: int) -> Path:
